@@ -1,0 +1,4 @@
+"""A reproduction of "Scaling Laws for Neural Language Models" (Kaplan et al. 2020), stage by stage.
+
+corpora -> tokens -> runs -> evaluations -> laws -> figures, tables -> report
+"""
