@@ -19,7 +19,8 @@ PF_DAY = 8.64e19
 class Counts:
     """Counts of one model; parameters are numbers, FLOPs are per token.
 
-    Several conventions stand side by side, since at small N the convention decides the exponents (PAPER.md 6.5, 6.6).
+    Several conventions stand side by side, since at small N the convention decides the exponents (Pearce and Song 2024,
+    Porian et al. 2024).
     """
 
     n_params: int

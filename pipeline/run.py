@@ -183,9 +183,7 @@ class Run:
         if self.d_model % self.n_head:
             raise UserError(f"n_head: {self.n_head} does not divide d_model {self.d_model}")
         if self.n_vocab > 65_536:
-            raise UserError(
-                f"n_vocab: {self.n_vocab} is above 65536, the most that a 16-bit token file holds"
-            )
+            raise UserError(f"n_vocab: {self.n_vocab} is above 65536, the most that a 16-bit token file holds")
         if self.n_reuse > 1 and self.family != "recurrent":
             raise UserError(f"n_reuse: {self.n_reuse} needs family recurrent, not {self.family}")
         if self.family != "transformer" and self.n_layer == 0:

@@ -1,0 +1,37 @@
+"""Scaling Laws for Neural Language Models, reproduced end to end.
+
+    results/corpora/<corpus>/meta.json                  documents of one corpus beside it
+    results/tokens/<tokens>/meta.json                   tokenizer.json, train.bin, test.bin, transfer-<corpus>.bin beside it
+    results/runs/<run>/curve.parquet                    losses of one training run; model.safetensors beside it
+    results/runs/<run>/evaluation.parquet               its losses by corpus and position
+    results/<preset>/sweeps/<sweep>.parquet             the curves of all runs of a sweep
+    results/<preset>/evaluations/<sweep>.parquet        the evaluations of all runs of a sweep
+    results/<preset>/laws/<law>.json                    a fitted law
+    results/<preset>/figures/<figure>.{svg,png,csv}     a figure of the paper
+    results/<preset>/tables/<table>.{csv,md}            a table of the paper
+
+<corpus>, <tokens> and <run> end in a hash of all that can change them, so presets and figures share them.
+
+Targets: figures (the default, with tables), data, runs, evaluations, laws, tables, report, plan.
+One stage again: snakemake --cores all figures --forcerun fit
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.14")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+# A preset lies over config.yaml and changes ranges only; --config and --configfile lie over both.
+configfile: f"{workflow.basedir}/presets/{config['preset']}.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/targets.smk"
+include: "rules/corpora.smk"
+include: "rules/tokens.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/laws.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"

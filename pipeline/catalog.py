@@ -1,0 +1,81 @@
+"""What each figure, table and law is made from: the sweeps, evaluations and laws that it reads.
+
+Code, not config, since a plot needs particular columns. Standard library only: the Snakefile imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Names of the sweeps, evaluated sweeps and laws that something reads."""
+
+    sweeps: tuple[str, ...] = ()
+    evaluations: tuple[str, ...] = ()
+    laws: tuple[str, ...] = ()
+
+
+LAWS: dict[str, Needs] = {
+    "L_N": Needs(sweeps=("sizes",)),
+    "log_N": Needs(sweeps=("sizes",)),
+    "L_D": Needs(sweeps=("data",)),
+    "L_N_D": Needs(sweeps=("data",)),
+    "L_C": Needs(sweeps=("sizes",)),
+}
+"""Law -> what its points are taken from; `pipeline.points` says which rows."""
+
+FIGURES: dict[str, Needs] = {
+    "fig01": Needs(sweeps=("sizes", "data"), laws=("L_N", "L_D", "L_C")),
+    "fig02": Needs(sweeps=("sizes",)),
+    "fig04": Needs(sweeps=("data",), laws=("L_N_D",)),
+    "fig06": Needs(sweeps=("depths", "sizes")),
+    "fig09": Needs(sweeps=("data",), laws=("L_N_D",)),
+    "fig23": Needs(sweeps=("sizes",), laws=("L_N", "log_N")),
+}
+"""Figure of the paper -> what it is drawn from."""
+
+TABLES: dict[str, Needs] = {
+    "table1": Needs(sweeps=("sizes",)),
+    "table2": Needs(laws=("L_N_D",)),
+    "table5": Needs(laws=("L_N", "L_D", "L_C")),
+}
+"""Table of the paper -> what it is made from."""
+
+
+def wanted(kind: str, config: Mapping[str, Any]) -> list[str]:
+    """Return the names of `figures` or `tables` that the config asks for.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, or when a sweep that one of them needs is not in the config.
+    """
+    known = {"figures": FIGURES, "tables": TABLES}[kind]
+    names = list(known) if config[kind] == "all" else config[kind]
+    for name in names:
+        if name not in known:
+            raise UserError(f"{kind}: {name!r} is not one of {', '.join(known)}")
+        if missing := sorted(all_sweeps([known[name]]) - set(config["sweeps"])):
+            raise UserError(f"{kind}: {name} needs the sweep {', '.join(missing)}, which the config's sweeps lack")
+    return names
+
+
+def all_laws(needs: Iterable[Needs]) -> list[str]:
+    """Return the laws behind some needs, those that other laws rest on included."""
+    found: set[str] = set()
+    for need in needs:
+        found |= set(need.laws) | set(all_laws([LAWS[law] for law in need.laws]))
+    return sorted(found)
+
+
+def all_sweeps(needs: Iterable[Needs]) -> set[str]:
+    """Return the sweeps behind some needs, those of their laws included."""
+    needs = list(needs)
+    entries = needs + [LAWS[law] for law in all_laws(needs)]
+    return {name for entry in entries for name in (*entry.sweeps, *entry.evaluations)}

@@ -1,0 +1,65 @@
+"""Figures and tables of the paper.
+
+In: sweep tables, evaluations and laws. Out: results/<preset>/figures/<figure>.{svg,png,csv} with its caption, and
+results/<preset>/tables/<table>.{csv,md}. `pipeline/catalog.py` says what each one reads.
+"""
+
+
+rule plot:
+    """Draw one figure of the paper."""
+    input:
+        unpack(sources_of_figure),
+        modules=figure_modules,
+    output:
+        svg="results/{preset}/figures/{figure}.svg",
+        png="results/{preset}/figures/{figure}.png",
+        csv="results/{preset}/figures/{figure}.csv",
+        caption="results/{preset}/figures/{figure}.md",
+    log:
+        "logs/plot/{preset}-{figure}.log",
+    wildcard_constraints:
+        figure=r"fig\d\d|validation",
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        sources=figure_options,
+        title=lookup("title", within=config),
+    shell:
+        """
+        python -m pipeline.figures {wildcards.figure} \
+            {params.sources} \
+            --preset {wildcards.preset} \
+            --title {params.title:q} \
+            --output {output.svg:q} \
+            2> {log:q}
+        """
+
+
+rule tabulate:
+    """Make one table of the paper, ours beside the paper's."""
+    input:
+        unpack(sources_of_table),
+        modules=table_modules,
+    output:
+        csv="results/{preset}/tables/{table}.csv",
+        markdown="results/{preset}/tables/{table}.md",
+    log:
+        "logs/tabulate/{preset}-{table}.log",
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        sources=table_options,
+    shell:
+        """
+        python -m pipeline.tables {wildcards.table} \
+            {params.sources} \
+            --preset {wildcards.preset} \
+            --output {output.csv:q} \
+            2> {log:q}
+        """

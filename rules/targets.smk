@@ -1,0 +1,45 @@
+"""The stages as targets: each asks for every file of its stage that the preset needs."""
+
+
+rule figures:
+    """Draw every figure of the paper, and make every table."""
+    default_target: True
+    input:
+        figure_files(),
+        table_files(),
+    localrule: True
+
+
+rule tables:
+    """Make every table of the paper."""
+    input:
+        table_files(),
+    localrule: True
+
+
+rule laws:
+    """Fit every law that a figure or table needs."""
+    input:
+        law_files(),
+    localrule: True
+
+
+rule evaluations:
+    """Evaluate by corpus and position the runs of every sweep that a figure needs so."""
+    input:
+        evaluation_files(),
+    localrule: True
+
+
+rule runs:
+    """Train every run that a figure or table needs."""
+    input:
+        curve_files(),
+    localrule: True
+
+
+rule data:
+    """Fetch, clean and tokenize the text."""
+    input:
+        TOKENS_META,
+    localrule: True

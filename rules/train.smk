@@ -1,0 +1,67 @@
+"""Runs: one training of one model is one job.
+
+In: token files. Out: results/runs/<run>/curve.parquet, the weights beside it. A run that is killed goes on from its last
+state in results/scratch/<run>. The token files are `ancient`: a run's id holds theirs, so a newer copy of the same
+tokens trains nothing again; and the trainer's code is not an input: a change of its meaning is a change of `Run.recipe`.
+"""
+
+
+rule train:
+    """Train one model."""
+    input:
+        tokens=ancient(tokens_of_run),
+    output:
+        curve="results/runs/{run}/curve.parquet",
+        weights="results/runs/{run}/model.safetensors",
+    log:
+        "logs/train/{run}.log",
+    benchmark:
+        "logs/train/{run}.jsonl"
+    wildcard_constraints:
+        run=r"[a-z]+-[\w-]+",
+    priority: priority_of_run
+    retries: 1
+    group:
+        "train"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=memory_of_run,
+        runtime=minutes_of_run,
+    params:
+        run=run_json,
+    shell:
+        """
+        python -m pipeline.train \
+            --run {params.run:q} \
+            --tokens "$(dirname {input.tokens:q})" \
+            --output {output.curve:q} \
+            --scratch results/scratch/{wildcards.run} \
+            2> {log:q}
+        """
+
+
+rule gather:
+    """Collect the curves of a sweep in one table, with every way to count parameters and compute."""
+    input:
+        curves=curves_of_sweep,
+        tokens=ancient(TOKENS_META),
+        module=f"{workflow.basedir}/pipeline/gather.py",
+    output:
+        "results/{preset}/sweeps/{sweep}.parquet",
+    log:
+        "logs/gather/{preset}-{sweep}.log",
+    conda:
+        "../environment.yml"
+    params:
+        members=members_json,
+    shell:
+        """
+        python -m pipeline.gather {wildcards.sweep} \
+            --members {params.members:q} \
+            --runs results/runs \
+            --tokens {input.tokens:q} \
+            --output {output:q} \
+            2> {log:q}
+        """
