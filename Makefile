@@ -1,0 +1,48 @@
+# Each target does all its own set-up: a virtual environment with the exact versions of requirements.lock.
+PRESET ?= laptop
+CORES ?= all
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready-$(shell cksum < requirements.lock | cut -d' ' -f1)
+
+# Rules call `python`: the environment's own must come first.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: figures report plan test test-fast lint bench lock clean
+
+figures: $(READY)  ## the main job: every figure and table; PRESET=test for a quick look
+	snakemake --cores $(CORES) figures --config preset=$(PRESET)
+
+report: $(READY)  ## one self-contained report.html
+	snakemake --cores $(CORES) report --config preset=$(PRESET)
+
+plan: $(READY)  ## what the preset would cost
+	snakemake --cores 1 --quiet all plan --config preset=$(PRESET)
+
+test: $(READY) lint  ## everything: style, unit tests, and the test preset end to end
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadgroup
+
+test-fast: $(READY)  ## under a minute
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 -m "not slow"
+
+lint: $(READY)
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+bench: $(READY)  ## speed against a plain loop, and of the fits; writes benchmarks/results.json
+	python -m benchmarks
+
+lock: $(READY)  ## write requirements.lock from what is installed
+	python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton)' | sed 's/^\(torch==[0-9.]*\)+.*/\1/' > requirements.lock
+
+$(READY): requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	rm -f $(VENV)/.ready-*
+	touch $@
+
+clean:  ## results and logs; the environment stays
+	rm -rf results logs

@@ -1,0 +1,1 @@
+"""The models in torch, one reading each; `layout` names their weights and gives the initial values."""
