@@ -1,0 +1,53 @@
+"""Draw one figure: svg, png, csv and caption.
+
+python -m pipeline.figures fig01 --sweep sizes=FILE --sweep data=FILE --law L_N=FILE --output fig01.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from pipeline.errors import UserError, command
+from pipeline.figures.inputs import Inputs
+
+
+def figure_module(name: str) -> ModuleType:
+    """Return the module of a figure, for example fig01.
+
+    Examples
+    --------
+    >>> figure_module("fig99")
+    Traceback (most recent call last):
+    ...
+    pipeline.errors.UserError: figure: 'fig99' is not one of fig01, ...
+    """
+    known = sorted(path.stem for path in Path(__file__).parent.glob("fig[0-9][0-9].py"))
+    if name not in known:
+        raise UserError(f"figure: {name!r} is not one of {', '.join(known)}")
+    return importlib.import_module(f"pipeline.figures.{name}")
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Read the options, draw, write."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.figures", description=__doc__.splitlines()[0])
+    parser.add_argument("figure", help="fig01 to fig24")
+    for kind in ("sweep", "evaluation", "law"):
+        parser.add_argument(f"--{kind}", action="append", default=[], metavar="NAME=FILE", help=f"a {kind}'s file")
+    parser.add_argument("--preset", default="", help="name of the experiment, for the caption")
+    parser.add_argument("--text", default="", help="what text the runs were trained on, for the caption")
+    parser.add_argument("--output", required=True, metavar="SVG", help="png, csv, md and json are written beside it")
+    options = parser.parse_args(argv)
+    module = figure_module(options.figure)
+    inputs = Inputs.read(options.sweep, options.evaluation, options.law, options.preset, options.text)
+    module.draw(inputs).save(options.output)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What a figure or a table is given: sweeps, evaluations and laws by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.laws.fit import Fit
+
+
+class Named(dict):
+    """A dict whose missing key is a `UserError` that says which option was not given.
+
+    Examples
+    --------
+    >>> Named("sweep", sizes=1)["data"]
+    Traceback (most recent call last):
+    ...
+    pipeline.errors.UserError: sweep 'data' is needed and was not given (--sweep data=FILE); given: sizes
+    """
+
+    def __init__(self, kind: str, /, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **values)
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Any:
+        given = ", ".join(sorted(self)) or "none"
+        raise UserError(f"{self.kind} {name!r} is needed and was not given (--{self.kind} {name}=FILE); given: {given}")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Sweep tables, evaluation tables and fitted laws by name, and where they come from."""
+
+    sweeps: Mapping[str, pd.DataFrame] = field(default_factory=lambda: Named("sweep"))
+    """Sweep -> its table: one row a (run, evaluation)."""
+    evaluations: Mapping[str, pd.DataFrame] = field(default_factory=lambda: Named("evaluation"))
+    """Sweep -> its evaluation table: one row a (run, step, corpus, position)."""
+    laws: Mapping[str, Fit] = field(default_factory=lambda: Named("law"))
+    """Law -> its fit. A law that a figure can do without is asked for by `laws.get`."""
+    preset: str = ""
+    """Name of the experiment, for captions."""
+    text: str = ""
+    """What text the runs were trained on, in words, for captions."""
+
+    @classmethod
+    def of(
+        cls,
+        sweeps: Mapping[str, pd.DataFrame] = {},
+        evaluations: Mapping[str, pd.DataFrame] = {},
+        laws: Mapping[str, Fit] = {},
+        preset: str = "",
+        text: str = "",
+    ) -> Inputs:
+        """Make inputs from plain dicts of tables and fits."""
+        return cls(Named("sweep", sweeps), Named("evaluation", evaluations), Named("law", laws), preset, text)
+
+    @classmethod
+    def read(
+        cls,
+        sweeps: Iterable[str] = (),
+        evaluations: Iterable[str] = (),
+        laws: Iterable[str] = (),
+        preset: str = "",
+        text: str = "",
+    ) -> Inputs:
+        """Read the files of command-line options, each NAME=FILE.
+
+        Raises
+        ------
+        UserError
+            When an option is not NAME=FILE, or its file is missing.
+        """
+        return cls.of(
+            {name: pd.read_parquet(path) for name, path in map(_named, sweeps)},
+            {name: pd.read_parquet(path) for name, path in map(_named, evaluations)},
+            {name: _read_law(path) for name, path in map(_named, laws)},
+            preset,
+            text,
+        )
+
+
+def _named(option: str) -> tuple[str, Path]:
+    name, equals, path = option.partition("=")
+    if not (name and equals and path):
+        raise UserError(f"{option!r} is not NAME=FILE")
+    if not Path(path).is_file():
+        raise UserError(f"{name}: there is no file {path}")
+    return name, Path(path)
+
+
+def _read_law(path: Path) -> Fit:
+    from pipeline.laws.fit import load_fit
+
+    return load_fit(path)

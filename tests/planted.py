@@ -1,0 +1,352 @@
+"""Sweep tables with a planted truth: real runs, real counts, losses from known laws and a little noise.
+
+Everything that is drawn or tabulated can be tested on them without training. The truth:
+
+L(N, S) = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S,  S_min = S / (1 + B_crit(L) / B),  B_crit(L) = B_* L^(-1/alpha_B)
+L(N, D) = ((N_c / N)^(alpha_N / alpha_D) + D_c / D)^alpha_D
+
+Losses are those of a small model on a small vocabulary: 2 to 6 nats.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.counts import count
+from pipeline.gather import curve_table
+from pipeline.run import Run
+
+TRUTH = {
+    "alpha_N": 0.080,
+    "N_c": 2.5e10,
+    "alpha_D": 0.100,
+    "D_c": 2.0e10,
+    "alpha_S": 0.76,
+    "S_c": 40.0,
+    "alpha_B": 0.21,
+    "B_star": 4.0e5,
+}
+"""The planted constants: parameters, tokens, steps."""
+
+VOCABULARY = 512
+TRAIN_TOKENS = 20_000_000
+"""Tokens of the whole training set."""
+CORPORA = ("wikipedia", "speeches", "tweets", "films", "code")
+"""Transfer corpora of the evaluations."""
+NOISE = 0.0025
+"""Standard deviation of a run's loss over seeds, relative."""
+
+LADDER = [(1, 16), (2, 16), (2, 24), (2, 32), (2, 48), (2, 64), (2, 96), (2, 128), (4, 128)]
+"""Shapes of the sizes sweep, (n_layer, d_model)."""
+SHOWN = [(1, 16)]
+"""Shapes that are shown but not fitted."""
+FEW = [(1, 16), (2, 16), (2, 32), (2, 64)]
+"""A ladder as small as that of the test preset."""
+
+
+def loss_n(n_params: Any) -> Any:
+    """Return L(N), all data, to convergence."""
+    return (TRUTH["N_c"] / n_params) ** TRUTH["alpha_N"]
+
+
+def loss_d(n_tokens: Any) -> Any:
+    """Return L(D), a large model, early stopping."""
+    return (TRUTH["D_c"] / n_tokens) ** TRUTH["alpha_D"]
+
+
+def loss_n_d(n_params: Any, n_tokens: Any) -> Any:
+    """Return L(N, D), early stopping (Eq 1.5)."""
+    ratio = TRUTH["alpha_N"] / TRUTH["alpha_D"]
+    return ((TRUTH["N_c"] / n_params) ** ratio + TRUTH["D_c"] / n_tokens) ** TRUTH["alpha_D"]
+
+
+def critical_batch(loss: Any) -> Any:
+    """Return B_crit(L) in tokens (Eq 5.3)."""
+    return TRUTH["B_star"] * np.asarray(loss, float) ** (-1 / TRUTH["alpha_B"])
+
+
+def loss_n_s(n_params: float, steps: Any, batch_tokens: float = np.inf, floor: float | None = None) -> np.ndarray:
+    """Return L(N, S) at a batch of `batch_tokens` (Eq 5.6, 5.4); infinite batch: S is S_min.
+
+    `floor` takes the place of the first term, the loss at convergence.
+    """
+    steps = np.maximum(np.asarray(steps, float), 1e-3)
+    floor = loss_n(n_params) if floor is None else floor
+    low, high = np.full(steps.shape, floor), np.full(steps.shape, 1e4)
+    for _ in range(80):  # bisection: the right side falls in L, since B_crit does
+        middle = np.sqrt(low * high)
+        adjusted = steps / (1 + critical_batch(middle) / batch_tokens)
+        above = floor + (TRUTH["S_c"] / adjusted) ** TRUTH["alpha_S"] > middle
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return low
+
+
+def random(*names: Any) -> np.random.Generator:
+    """Return the random stream of some names: the same in every process."""
+    return np.random.default_rng(zlib.crc32(repr(names).encode()))
+
+
+def make_run(n_layer: int, d_model: int, **changes: Any) -> Run:
+    """Return a run of the planted experiment; 3,000 steps of 2,048 tokens unless told otherwise."""
+    settings: dict[str, Any] = {
+        "tokens": "planted-0000000000",
+        "n_layer": n_layer,
+        "d_model": d_model,
+        "n_head": max(1, d_model // 32) if d_model % max(1, d_model // 32) == 0 else 1,
+        "n_vocab": VOCABULARY,
+        "n_steps": 3000,
+        "warmup_steps": 100,
+        "lr": float(f"{0.01 * (32 / d_model) ** 0.6:.3g}"),
+    }
+    return Run(**settings | changes)
+
+
+def steps_of(run: Run) -> np.ndarray:
+    """Return the steps at which a run is evaluated: 0 and log-spaced ones, and every `evaluate_every`."""
+    steps = set(np.unique(np.geomspace(1, run.n_steps, run.evaluations).round().astype(int)))
+    if run.evaluate_every:
+        steps |= set(range(run.evaluate_every, run.n_steps + 1, run.evaluate_every))
+    return np.array([0, *sorted(steps)])
+
+
+def rates(run: Run, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the learning rate at each step, and its sum so far: warmup, then the run's schedule."""
+    s = np.arange(run.n_steps + 1)
+    part = np.clip((s - run.warmup_steps) / max(1, run.n_steps - run.warmup_steps), 0, 1)
+    shapes: dict[str, Callable[[], np.ndarray]] = {
+        "cosine": lambda: 0.5 + 0.5 * np.cos(np.pi * part),
+        "linear": lambda: 1 - part,
+        "constant": lambda: np.ones_like(part),
+        "inverse_sqrt": lambda: np.sqrt(max(run.warmup_steps, 1) / np.maximum(s, max(run.warmup_steps, 1))),
+        "cosine_cycles": lambda: 0.5 + 0.5 * np.cos(np.pi * (3 * part % 1)),
+        "step": lambda: 0.1 ** np.floor(3 * part.clip(0, 0.999)),
+    }
+    shape = run.lr_final + (1 - run.lr_final) * shapes[run.schedule]()
+    rate = run.lr * np.minimum(1, s / max(1, run.warmup_steps)) * shape
+    return rate[steps], np.cumsum(rate)[steps]
+
+
+def curve(run: Run, floor: float | None = None, early_stop: bool = False, noise: float = NOISE) -> pd.DataFrame:
+    """Return the planted learning curve of a run: the columns of curve.parquet.
+
+    Parameters
+    ----------
+    floor
+        Loss at convergence; L(N) if not given.
+    early_stop
+        The test loss reaches `floor`, then rises, and the curve ends; the train loss goes on falling.
+    noise
+        Relative standard deviation of the whole run's loss.
+    """
+    n_params = max(count(run).n_params_reuse, 1)
+    steps = steps_of(run)
+    stream = random(run.id)
+    floor = loss_n(n_params) if floor is None else floor
+    clean = loss_n_s(n_params, steps, run.batch_tokens, floor)
+    start = math.log(VOCABULARY)
+    clean = np.minimum(clean, start)
+    if early_stop:
+        s_stop = (TRUTH["S_c"] / max(floor - loss_n(n_params), 0.02)) ** (1 / TRUTH["alpha_S"])
+        late = np.maximum(np.log(np.maximum(steps, 1) / s_stop), 0)
+        scale = floor / np.interp(s_stop, steps, clean)
+        train = clean - 0.6 * late
+        clean = np.where(steps <= s_stop, clean * np.minimum(1, scale ** (steps / s_stop)), floor + 0.25 * late)
+    else:
+        train = clean * 0.99
+    loss = clean * (1 + noise * stream.standard_normal()) * (1 + 0.2 * noise * stream.standard_normal(len(steps)))
+    train = np.where(steps > 0, np.maximum(train, 0.3), np.nan)
+    rate, summed = rates(run, steps)
+    table = pd.DataFrame(
+        {
+            "step": steps.astype("int64"),
+            "n_tokens": steps.astype("int64") * run.batch_tokens,
+            "lr": rate,
+            "lr_sum": summed,
+            "train_loss": train,
+            "loss": loss,
+            "noise_scale": np.nan,
+            "gradient_norm": 0.5 + 2 / np.sqrt(steps + 1.0),
+        }
+    )
+    if run.noise:
+        table["noise_scale"] = critical_batch(loss) * np.exp(0.3 * stream.standard_normal(len(steps)))
+    if early_stop:  # patience: ten evaluations after the lowest
+        table = table.iloc[: int(table.loss.argmin()) + 11]
+    return table
+
+
+def sweep_table(name: str, runs: Iterable[tuple[Run, dict[str, Any]]]) -> pd.DataFrame:
+    """Return a sweep table, as `pipeline.gather` makes it.
+
+    Each run comes with options: label, fitted, status, and whatever `curve` takes.
+    """
+    tables = []
+    for run, options in runs:
+        more = {"label": "", "fitted": True, "status": "finished"} | options
+        label, fitted, status = more.pop("label"), more.pop("fitted"), more.pop("status")
+        table = curve_table(curve(run, **more), run, status, TRAIN_TOKENS)
+        tables.append(table.assign(sweep=name, label=label, fitted=fitted))
+    return pd.concat(tables, ignore_index=True)
+
+
+def sizes(shapes: Sequence[tuple[int, int]] = LADDER, seeds: Sequence[int] = (0, 1), **changes: Any) -> pd.DataFrame:
+    """Return the sizes sweep: a ladder of shapes on all data."""
+    return sweep_table(
+        "sizes",
+        [
+            (make_run(*shape, seed=seed, **changes), {"fitted": shape not in SHOWN})
+            for shape in shapes
+            for seed in seeds
+        ],
+    )
+
+
+def data(
+    shapes: Sequence[tuple[int, int]] = ((2, 16), (2, 32), (2, 64), (4, 128)),
+    tokens: Sequence[int | None] = (100_000, 250_000, 630_000, 1_600_000, 4_000_000, 10_000_000, None),
+    seeds: Sequence[int] = (0,),
+) -> pd.DataFrame:
+    """Return the data sweep: N x D with dropout and early stopping; None is the whole training set."""
+    runs = []
+    for shape in shapes:
+        for n_unique in tokens:
+            for seed in seeds:
+                run = make_run(
+                    *shape,
+                    seed=seed,
+                    n_unique_tokens=n_unique,
+                    dropout=0.1,
+                    evaluate_every=50,
+                    patience=10,
+                    n_steps=6000,
+                )
+                floor = float(loss_n_d(count(run).n_params, n_unique or TRAIN_TOKENS))
+                runs.append((run, {"floor": floor, "early_stop": True}))
+    return sweep_table("data", runs)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A parameter as `pipeline.laws` gives it."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    paper: float | None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class PlantedFit:
+    """A law with the planted truth, with the interface of `pipeline.laws.fit.Fit`."""
+
+    law: str
+    equation: str
+    parameters: dict[str, Estimate]
+    function: Callable[..., Any]
+    text: str
+    identified: bool = True
+    reason: str | None = None
+    n_points: int = 8
+    n_runs: int = 8
+    r_squared: float = 0.999
+    runs: tuple[str, ...] = ()
+
+    def predict(self, **inputs: Any) -> np.ndarray:
+        """Return the law's response."""
+        return np.asarray(self.function(**{name: np.asarray(value, float) for name, value in inputs.items()}))
+
+    def formula(self) -> str:
+        """Return the law with its numbers."""
+        return self.text
+
+    def value(self, name: str) -> float:
+        """Return an estimate."""
+        return self.parameters[name].estimate
+
+
+def _fit(law: str, equation: str, function: Callable[..., Any], text: str, **values: tuple[float, float]) -> PlantedFit:
+    parameters = {name: Estimate(ours, ours * 0.97, ours * 1.03, paper) for name, (ours, paper) in values.items()}
+    return PlantedFit(law, equation, parameters, function, text)
+
+
+def fits() -> dict[str, PlantedFit]:
+    """Return every law with the planted truth (L(C) and the logarithm: near it)."""
+    t = TRUTH
+    alpha_c = 0.060
+    a, n_l = 0.30, 8e7
+    return {
+        "L_N": _fit(
+            "L_N",
+            "1.1",
+            lambda n_params: loss_n(n_params),
+            "L = (N / 2.5e+10)^-0.080",
+            alpha_N=(t["alpha_N"], 0.076),
+            N_c=(t["N_c"], 8.8e13),
+        ),
+        "log_N": _fit(
+            "log_N",
+            "-",
+            lambda n_params: -a * np.log(n_params / n_l),
+            "L = -0.3 ln(N / 8e+07)",
+            a=(a, 0.25),
+            N_L=(n_l, 7.1e12),
+        ),
+        "L_D": _fit(
+            "L_D",
+            "1.2",
+            lambda n_tokens: loss_d(n_tokens),
+            "L = (D / 2e+10)^-0.100",
+            alpha_D=(t["alpha_D"], 0.095),
+            D_c=(t["D_c"], 5.4e13),
+        ),
+        "L_N_D": _fit(
+            "L_N_D",
+            "1.5",
+            lambda n_params, n_tokens: loss_n_d(n_params, n_tokens),
+            "L = [(2.5e+10 / N)^0.800 + 2e+10 / D]^0.100",
+            alpha_N=(t["alpha_N"], 0.076),
+            alpha_D=(t["alpha_D"], 0.103),
+            N_c=(t["N_c"], 6.4e13),
+            D_c=(t["D_c"], 1.8e13),
+        ),
+        "L_C": _fit(
+            "L_C",
+            "3.3",
+            lambda flops: (8e20 / flops) ** alpha_c,
+            "L = (C / 8e+20)^-0.060",
+            alpha_C=(alpha_c, 0.057),
+            C_c=(8e20, 1.6e7 * 8.64e19),
+        ),
+        "B_crit": _fit(
+            "B_crit",
+            "5.3",
+            lambda loss: critical_batch(loss),
+            "B_crit = 4e+05 L^-4.8",
+            alpha_B=(t["alpha_B"], 0.21),
+            B_star=(t["B_star"], 2e8),
+        ),
+        "L_N_S": _fit(
+            "L_N_S",
+            "5.6",
+            lambda n_params, steps: loss_n(n_params) + (t["S_c"] / steps) ** t["alpha_S"],
+            "L = (2.5e+10 / N)^0.080 + (40 / S)^0.760",
+            alpha_N=(t["alpha_N"], 0.077),
+            alpha_S=(t["alpha_S"], 0.76),
+            N_c=(t["N_c"], 6.5e13),
+            S_c=(t["S_c"], 2.1e3),
+        ),
+    }
+
+
+def unidentified(fit: PlantedFit, reason: str = "all points on one side") -> PlantedFit:
+    """Return a law that could not be identified."""
+    nothing = {name: replace(value, estimate=None, low=None, high=None) for name, value in fit.parameters.items()}
+    return replace(fit, identified=False, reason=reason, parameters=nothing)
