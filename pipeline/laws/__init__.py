@@ -1,0 +1,23 @@
+"""Laws of the paper and of its successors, fitted with intervals: see docs/laws.md.
+
+Examples
+--------
+>>> import numpy as np, pandas as pd
+>>> n = np.geomspace(1e5, 1e9, 9)
+>>> fit = LAWS["L_N"].fit(pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076}), n_boot=0)
+>>> fit.formula()
+'L = (N / 8.8e13)^-0.076'
+"""
+
+from __future__ import annotations
+
+from pipeline.laws.compute import L_C, L_C_min
+from pipeline.laws.data import L_D
+from pipeline.laws.fit import Estimate, Fit, load_fit
+from pipeline.laws.law import Law
+from pipeline.laws.overfitting import L_N_D
+from pipeline.laws.size import L_N, log_N
+
+LAWS: dict[str, Law] = {law.name: law for law in (L_N(), L_D(), L_C(), L_C_min(), L_N_D(), log_N())}
+
+__all__ = ["LAWS", "Estimate", "Fit", "Law", "load_fit"]
