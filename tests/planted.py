@@ -14,13 +14,15 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.counts import count
-from pipeline.gather import curve_table
+from pipeline.figures.inputs import Inputs
+from pipeline.gather import curve_table, run_columns
 from pipeline.run import Run
 
 TRUTH = {
@@ -198,14 +200,7 @@ def sweep_table(name: str, runs: Iterable[tuple[Run, dict[str, Any]]]) -> pd.Dat
 
 def sizes(shapes: Sequence[tuple[int, int]] = LADDER, seeds: Sequence[int] = (0, 1), **changes: Any) -> pd.DataFrame:
     """Return the sizes sweep: a ladder of shapes on all data."""
-    return sweep_table(
-        "sizes",
-        [
-            (make_run(*shape, seed=seed, **changes), {"fitted": shape not in SHOWN})
-            for shape in shapes
-            for seed in seeds
-        ],
-    )
+    return sweep_table("sizes", _sizes(shapes, seeds, **changes))
 
 
 def data(
@@ -214,22 +209,214 @@ def data(
     seeds: Sequence[int] = (0,),
 ) -> pd.DataFrame:
     """Return the data sweep: N x D with dropout and early stopping; None is the whole training set."""
-    runs = []
+    return sweep_table("data", _data(shapes, tokens, seeds))
+
+
+Members = list[tuple[Run, dict[str, Any]]]
+
+
+def _sizes(shapes: Sequence[tuple[int, int]], seeds: Sequence[int], **changes: Any) -> Members:
+    return [
+        (make_run(*shape, seed=seed, **changes), {"fitted": shape not in SHOWN}) for shape in shapes for seed in seeds
+    ]
+
+
+def _data(shapes: Sequence[tuple[int, int]], tokens: Sequence[int | None], seeds: Sequence[int]) -> Members:
+    early = {"dropout": 0.1, "evaluate_every": 50, "patience": 10, "n_steps": 6000}
+    members = []
     for shape in shapes:
         for n_unique in tokens:
             for seed in seeds:
-                run = make_run(
-                    *shape,
-                    seed=seed,
-                    n_unique_tokens=n_unique,
-                    dropout=0.1,
-                    evaluate_every=50,
-                    patience=10,
-                    n_steps=6000,
-                )
+                run = make_run(*shape, seed=seed, n_unique_tokens=n_unique, **early)
                 floor = float(loss_n_d(count(run).n_params, n_unique or TRAIN_TOKENS))
-                runs.append((run, {"floor": floor, "early_stop": True}))
-    return sweep_table("data", runs)
+                members.append((run, {"floor": floor, "early_stop": True}))
+    return members
+
+
+def _depths(few: bool) -> Members:
+    """0, 1, 2, 3, 6 layers at several widths: 0 layers hardly improve with width, 1 layer is 6 % above the rest."""
+    members = []
+    for n_layer in (0, 1, 2, 3, 6):
+        for d_model in (16, 64) if few else (16, 24, 32, 48, 64, 96):
+            run = make_run(n_layer, d_model)
+            floor = (
+                4.9 * d_model**-0.03 if n_layer == 0 else loss_n(count(run).n_params) * (1.06 if n_layer == 1 else 1)
+            )
+            members.append((run, {"floor": float(floor), "fitted": n_layer > 1}))
+    return members
+
+
+def _batches(few: bool) -> Members:
+    """Two sizes, batches of 256 to 16,384 tokens, all near convergence; the noise scale is measured."""
+    members = []
+    for shape in ((2, 24), (2, 96)):
+        for sequences in (4, 16, 64) if few else (2, 4, 8, 16, 32, 64, 128):
+            steps = int(600 * (1 + 4000 / (sequences * 128)))
+            members.append((make_run(*shape, batch_sequences=sequences, n_steps=steps, noise=True), {"label": ""}))
+    return members
+
+
+def _shapes(few: bool) -> Members:
+    """Feed-forward ratio, aspect ratio and head size at N of about 98,304: a few percent at the extremes."""
+    members = []
+
+    def add(label: str, run: Run, away: float) -> None:
+        members.append((run, {"label": label, "floor": float(loss_n(count(run).n_params) * (1 + 0.02 * away**2))}))
+
+    for ratio, d_model in ((0.5, 100), (1, 90), (2, 78), (4, 64), (8, 50), (16, 36), (40, 24))[:: 3 if few else 1]:
+        add("d_ff_ratio", make_run(2, d_model, n_head=1, d_ff=round(ratio * d_model)), math.log10(ratio / 2))
+    for n_layer, d_model in ((1, 90), (2, 64), (4, 46), (8, 32), (16, 22), (32, 16))[:: 2 if few else 1]:
+        add("aspect", make_run(n_layer, d_model, n_head=1), math.log10(d_model / n_layer / 12))
+    for d_model, n_layer in ((32, 8), (64, 2)) if few else ((32, 8), (64, 2), (128, 1)):
+        for n_head in (1, 2, 4, 8, 16):
+            add("heads", make_run(n_layer, d_model, n_head=n_head), 0.5 * math.log10(d_model / n_head / 16))
+    return members
+
+
+def _lstms(few: bool) -> Members:
+    """LSTMs of 1, 2, 4 layers: as good as Transformers at the smallest N, worse as N grows."""
+    members = []
+    for n_layer in (1, 2, 4):
+        for d_model in (16, 64) if few else (16, 32, 64, 128):
+            run = make_run(n_layer, d_model, family="lstm", n_head=1)
+            n_params = count(run).n_params
+            floor = loss_n(n_params) * (n_params / 2000) ** (0.02 + 0.01 / n_layer)
+            members.append((run, {"floor": float(floor)}))
+    return members
+
+
+def _recurrent(few: bool) -> Members:
+    """Reuse 2, 4, 8: better than a plain Transformer of the same N, worse than one of N times the reuse."""
+    members = []
+    for n_reuse in (2, 4, 8):
+        for d_model in (32, 96) if few else (16, 32, 48, 96):
+            run = make_run(2, d_model, family="recurrent", n_reuse=n_reuse)
+            floor = loss_n(count(run).n_params * n_reuse**0.3)
+            members.append((run, {"floor": float(floor)}))
+    return members
+
+
+def _short(few: bool) -> Members:
+    """A context of 8 tokens, the same tokens a batch."""
+    return [
+        (run, {"floor": float(1.18 * loss_n(count(run).n_params))})
+        for run in (make_run(*shape, n_ctx=8, batch_sequences=256) for shape in (FEW if few else LADDER))
+    ]
+
+
+def _schedules(few: bool) -> Members:
+    """One size: schedules and rates; the loss depends on the summed rate, and a little on noise."""
+    members = []
+    for schedule in ("cosine", "linear", "constant", "inverse_sqrt", "cosine_cycles", "step"):
+        for lr in (0.003, 0.01) if few else (0.001, 0.003, 0.01, 0.02):
+            run = make_run(2, 32, schedule=schedule, lr=lr)
+            summed = rates(run, np.array([run.n_steps]))[1][0]
+            decays = 0 if schedule in ("constant", "inverse_sqrt") else 1
+            floor = loss_n(count(run).n_params) * (1.02 - 0.015 * decays + 0.08 * math.exp(-summed / 5))
+            members.append((run, {"floor": float(floor), "label": schedule}))
+    return members
+
+
+def _transfer(few: bool) -> Members:
+    """Depth at N of about 98,304."""
+    return [
+        (make_run(n_layer, d_model, n_head=1), {})
+        for n_layer, d_model in ((1, 90), (2, 64), (4, 46), (8, 32), (16, 22))[:: 2 if few else 1]
+    ]
+
+
+def _lr_scan(few: bool) -> Members:
+    """Learning rates by size, best at the rule's rate."""
+    members = []
+    for shape in ((2, 16), (2, 64)) if few else ((2, 16), (2, 32), (2, 64), (2, 128)):
+        for factor in (0.25, 0.5, 1, 2, 4):
+            base = make_run(*shape)
+            floor = loss_n(count(base).n_params) * (1 + 0.01 * math.log2(factor) ** 2)
+            members.append((make_run(*shape, lr=base.lr * factor), {"floor": float(floor)}))
+    return members
+
+
+def members(name: str, few: bool = False) -> Members:
+    """Return the runs of a sweep of the config with what is planted in each; `few`: as few as the test preset's."""
+    if name == "sizes":
+        return _sizes(FEW, (0,)) if few else _sizes(LADDER, (0, 1))
+    if name == "data":
+        shapes = ((2, 16), (2, 32)) if few else ((2, 16), (2, 32), (2, 64), (4, 128))
+        tokens = (
+            (100_000, 630_000, None) if few else (100_000, 250_000, 630_000, 1_600_000, 4_000_000, 10_000_000, None)
+        )
+        return _data(shapes, tokens, (0,))
+    if name == "one_large":
+        return [(make_run(*(FEW if few else LADDER)[-1], snapshots=6 if few else 12), {})]
+    kinds = {
+        "depths": _depths,
+        "batches": _batches,
+        "shapes": _shapes,
+        "lstms": _lstms,
+        "recurrent": _recurrent,
+        "short": _short,
+        "schedules": _schedules,
+        "transfer": _transfer,
+        "lr_scan": _lr_scan,
+    }
+    return kinds[name](few)
+
+
+SWEEPS = (
+    "sizes",
+    "data",
+    "depths",
+    "batches",
+    "shapes",
+    "lstms",
+    "recurrent",
+    "short",
+    "schedules",
+    "transfer",
+    "one_large",
+    "lr_scan",
+)
+"""Every sweep of the config."""
+OFFSETS = {"train": -0.02, "test": 0.0, "wikipedia": 0.25, "speeches": 0.45, "tweets": 1.1, "films": 0.6, "code": 1.4}
+"""Corpus -> what its loss is above the test loss."""
+
+
+@cache
+def sweep(name: str, few: bool = False) -> pd.DataFrame:
+    """Return the table of a sweep."""
+    return sweep_table(name, members(name, few))
+
+
+@cache
+def evaluations(name: str, few: bool = False) -> pd.DataFrame:
+    """Return the evaluation table of a sweep: loss by corpus and position at the end, and at a run's snapshots.
+
+    The loss falls as T^-0.5 (1 + log10 N / 40) to a constant; an LSTM's is flat after 30 tokens. Its mean over
+    positions is the run's test loss at that step plus the corpus's offset.
+    """
+    tables = []
+    for run, options in members(name, few):
+        more = {key: value for key, value in options.items() if key in ("floor", "early_stop", "noise")}
+        points = curve(run, **more)
+        rows = points.loc[[points.loss.idxmin() if run.patience else points.index[-1]]]
+        if run.snapshots:
+            marks = np.geomspace(1, points.step.max(), run.snapshots)
+            rows = points.iloc[sorted({int(np.abs(points.step - mark).to_numpy().argmin()) for mark in marks})]
+        position = np.arange(1, run.n_ctx + 1)
+        n_params = max(count(run).n_params, 1000)
+        reach = np.minimum(position, 30) if run.family == "lstm" else position
+        falling = reach ** -(0.5 * (1 + math.log10(n_params) / 40))
+        for step, loss in zip(rows.step, rows.loss, strict=True):
+            for corpus, offset in OFFSETS.items():
+                amplitude = 2.2 * (1 - math.exp(-step / 300))
+                by_position = loss + offset + amplitude * (falling - falling.mean())
+                block = pd.DataFrame({"step": step, "corpus": corpus, "position": position, "loss": by_position})
+                block = block.assign(n=1024, **run_columns(run, TRAIN_TOKENS), status=options.get("status", "finished"))
+                block["final"] = step == rows.step.max()
+                block["n_tokens"] = step * run.batch_tokens
+                block = block.assign(sweep=name, label=options.get("label", ""), fitted=options.get("fitted", True))
+                tables.append(block)
+    return pd.concat(tables, ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -350,3 +537,17 @@ def unidentified(fit: PlantedFit, reason: str = "all points on one side") -> Pla
     """Return a law that could not be identified."""
     nothing = {name: replace(value, estimate=None, low=None, high=None) for name, value in fit.parameters.items()}
     return replace(fit, identified=False, reason=reason, parameters=nothing)
+
+
+def inputs(
+    sweeps: Iterable[str] = (), evaluated: Iterable[str] = (), laws: Iterable[str] | None = None, few: bool = False
+) -> Inputs:
+    """Return what a figure is given: sweeps and evaluations by name, and laws (all of them if None)."""
+    known = fits()
+    return Inputs.of(
+        {name: sweep(name, few) for name in sweeps},
+        {name: evaluations(name, few) for name in evaluated},
+        known if laws is None else {name: known[name] for name in laws},
+        "planted",
+        "planted text",
+    )

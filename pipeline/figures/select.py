@@ -128,7 +128,7 @@ def anchored(x: Any, exponent: float, at_x: Any, at_y: Any) -> np.ndarray:
 
     Examples
     --------
-    >>> anchored([1.0, 10.0, 100.0], 1.0, [10.0], [2.0]).tolist()
+    >>> anchored([1.0, 10.0, 100.0], 1.0, [10.0], [2.0]).round(9).tolist()
     [20.0, 2.0, 0.2]
     """
     centre_x = np.exp(np.mean(np.log(np.asarray(at_x, float))))
