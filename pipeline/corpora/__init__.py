@@ -1,0 +1,74 @@
+"""Where documents come from: four kinds of source behind one interface.
+
+A corpus is a list of sources and the way its text is cleaned. A source is a mapping with a `kind`, its `licence`
+and its `origin`; `open_source` turns it into a streamed `datasets.IterableDataset` with one string column `text`,
+one row a document:
+
+=========  ======================================================================================
+kind       documents
+=========  ======================================================================================
+hub        a data set of the Hugging Face hub, or a local folder laid out like one (`hub.py`)
+wheel      text inside a pinned package of the Python package index (`wheel.py`)
+files      the user's own txt, csv, json, jsonl and parquet files (`files.py`)
+synthetic  a generated language whose entropy rate is known exactly (`synthetic.py`)
+=========  ======================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UserError
+from pipeline.files import read_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import IterableDataset
+
+KINDS = ("hub", "wheel", "files", "synthetic")
+
+
+def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, dict[str, Any]]:
+    """Open one source as a stream of documents.
+
+    Parameters
+    ----------
+    source : mapping
+        The source's part of the config: `kind` and what that kind needs.
+    downloads : Path
+        Folder where wheels are kept between corpora.
+
+    Returns
+    -------
+    documents : datasets.IterableDataset
+        One string column, `text`. Its `state_dict` marks a place from which reading can go on.
+    facts : dict
+        What was found out while opening it and belongs in meta.json (a commit, an entropy rate).
+
+    Raises
+    ------
+    UserError
+        When `kind` is not one of `KINDS`, or the source can't be opened.
+    """
+    kind = source.get("kind")
+    if kind not in KINDS:
+        raise UserError(f"kind of a source: {kind!r} is not one of {', '.join(KINDS)}")
+    return import_module(f"pipeline.corpora.{kind}").load(source, downloads)
+
+
+def read_meta(folder: str | Path) -> dict[str, Any]:
+    """Read meta.json of a finished corpus: its documents, bytes, parts, sources."""
+    return read_json(Path(folder) / "meta.json")
+
+
+def read_documents(
+    folder: str | Path, columns: Sequence[str] = ("text", "hash"), parts: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the documents of a finished corpus, or of some of its files (`parts`), in batches of a few MB."""
+    import pyarrow.parquet as pq
+
+    for part in parts or [part["file"] for part in read_meta(folder)["parts"]]:
+        yield from pq.ParquetFile(Path(folder) / part).iter_batches(200, columns=list(columns))

@@ -1,0 +1,177 @@
+"""Fetch, clean and store one corpus: `python -m pipeline.corpora`.
+
+Documents are written in the order of their sources to `documents-00000.parquet`, ... with the columns `text` and `hash`
+(uint64), beside `meta.json`, which is written last. Each file has a mark beside it until then, with the place
+in its source where the next file starts: a killed corpus goes on after its last whole file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.corpora import open_source
+from pipeline.corpora.clean import Cleaner, text_hash
+from pipeline.errors import UserError, command
+from pipeline.files import atomic_path, read_json, write_json
+
+PART_BYTES = 64 * 2**20  # text a file
+BATCH = 200  # documents cleaned together: few, since a document may be a book
+SCHEMA = pa.schema([("text", pa.string()), ("hash", pa.uint64())])
+
+log = logging.getLogger(__name__)
+
+
+def build_corpus(
+    name: str, spec: Mapping[str, Any], downloads: Path, output: Path, part_bytes: int = PART_BYTES
+) -> dict[str, Any]:
+    """Write a corpus into the folder of `output`, its meta.json, and return what meta.json says.
+
+    Parameters
+    ----------
+    name : str
+        The corpus's name in the config, for messages.
+    spec : mapping
+        `sources`, a list (see `pipeline.corpora`), and how to clean: `deduplicate`, `min_characters`, `filter_mb` (see
+        `pipeline.corpora.clean.Cleaner`). A source's `layout` is that of `clean_text`; its `max_bytes` ends it early.
+    downloads : Path
+        Folder of the wheels.
+    output : Path
+        meta.json of the corpus.
+    part_bytes : int
+        A file of documents is closed when it holds so many bytes of text.
+
+    Raises
+    ------
+    UserError
+        When a source can't be read, or no document is left.
+    """
+    try:
+        return _Build(name, spec, output, part_bytes).run(downloads)
+    except UserError as error:
+        raise UserError(f"corpora.{name}: {error}") from error
+
+
+class _Build:
+    """One corpus in the making: the documents of the file being filled, and counts so far."""
+
+    def __init__(self, name: str, spec: Mapping[str, Any], output: Path, part_bytes: int) -> None:
+        self.name, self.spec, self.output, self.part_bytes = name, spec, output, part_bytes
+        self.folder = output.parent
+        self.folder.mkdir(parents=True, exist_ok=True)
+        deduplicate = spec.get("deduplicate", "paragraphs")
+        self.number_documents = deduplicate == "nothing"
+        self.cleaner = Cleaner(deduplicate, spec.get("min_characters", 1), spec.get("filter_mb", 8) * 2**20)
+        self.texts: list[str] = []
+        self.bytes = 0  # of self.texts
+        self.progress: dict[str, Any] = {"spec": spec, "source": 0, "state": None, "sources": [], "parts": []}
+
+    def run(self, downloads: Path) -> dict[str, Any]:
+        self._resume()
+        sources = self.spec["sources"]
+        for index in range(self.progress["source"], len(sources)):
+            self._read(index, sources[index], downloads)
+        if self.texts:
+            self._close_part()
+        return self._finish()
+
+    def _mark(self, number: int) -> Path:
+        return self.folder / f"documents-{number:05d}.mark.json"
+
+    def _resume(self) -> None:
+        """Take up the last mark that belongs to this spec, and remember the documents written so far."""
+        marks = [read_json(path) for path in sorted(self.folder.glob("documents-*.mark.json"))]
+        if marks and all(mark["spec"] == self.spec for mark in marks):
+            self.progress = marks[-1]
+            log.info("%s: going on after %d files", self.name, len(self.progress["parts"]))
+        keep = {part["file"] for part in self.progress["parts"]}
+        for path in self.folder.glob("documents-*"):
+            if path.name not in keep and path.name.removesuffix(".mark.json") + ".parquet" not in keep:
+                path.unlink()
+        for part in self.progress["parts"]:
+            for batch in pq.ParquetFile(self.folder / part["file"]).iter_batches(1000, columns=["text"]):
+                self.cleaner.remember(batch.column(0).to_pylist())
+
+    def _read(self, index: int, source: Mapping[str, Any], downloads: Path) -> None:
+        documents, facts = open_source(source, downloads)
+        progress = self.progress
+        if progress["state"] is not None:
+            documents.load_state_dict(progress["state"])
+        else:
+            progress["sources"].append({**source, **facts, "documents": 0, "bytes": 0, "dropped": {}})
+        counts = progress["sources"][index]
+        dropped = Counter(counts["dropped"])
+        for batch in documents.iter(batch_size=BATCH):
+            kept, lost = self.cleaner(batch["text"], source.get("layout", "prose"))
+            dropped += lost
+            size = sum(len(text.encode()) for text in kept)
+            self.texts += kept
+            self.bytes += size
+            counts["documents"] += len(kept)
+            counts["bytes"] += size
+            counts["dropped"] = dict(dropped)
+            if self.bytes >= self.part_bytes:
+                progress.update(source=index, state=documents.state_dict())
+                self._close_part()
+            if counts["bytes"] >= source.get("max_bytes", float("inf")):
+                break
+        progress.update(source=index + 1, state=None)
+
+    def _close_part(self) -> None:
+        parts = self.progress["parts"]
+        first = sum(part["documents"] for part in parts) + 1 if self.number_documents else 0
+        step = 1 if self.number_documents else 0
+        hashes = [text_hash(text, first + step * place) for place, text in enumerate(self.texts)]
+        table = pa.table([self.texts, np.array(hashes, dtype=np.uint64)], schema=SCHEMA)
+        part = {"file": f"documents-{len(parts):05d}.parquet", "documents": len(self.texts), "bytes": self.bytes}
+        with atomic_path(self.folder / part["file"]) as temporary:
+            pq.write_table(table, temporary, compression="zstd", row_group_size=2000)
+        parts.append(part)
+        write_json(self._mark(len(parts) - 1), self.progress)
+        log.info("%s: %d documents, %.1f MB in %s", self.name, part["documents"], self.bytes / 1e6, part["file"])
+        self.texts, self.bytes = [], 0
+
+    def _finish(self) -> dict[str, Any]:
+        parts, sources = self.progress["parts"], self.progress["sources"]
+        meta = {
+            "name": self.name,
+            "documents": sum(part["documents"] for part in parts),
+            "bytes": sum(part["bytes"] for part in parts),
+            "dropped": dict(sum((Counter(source["dropped"]) for source in sources), Counter())),
+            "entropy_rate": sources[0].get("entropy_rate") if len(sources) == 1 else None,
+            "licences": sorted({source["licence"] for source in sources}),
+            "sources": sources,
+            "parts": parts,
+        }
+        if not parts:
+            raise UserError(f"no document is left after cleaning (dropped: {meta['dropped']})")
+        write_json(self.output, meta)
+        for number in range(len(parts)):
+            self._mark(number).unlink(missing_ok=True)
+        return meta
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.corpora", description=__doc__.splitlines()[0])
+    parser.add_argument("--name", required=True, help="the corpus's name in the config")
+    parser.add_argument("--spec", required=True, type=json.loads, help="its part of the config, as JSON")
+    parser.add_argument("--downloads", required=True, type=Path, help="folder of the wheels")
+    parser.add_argument("--output", required=True, type=Path, help="meta.json, in the corpus's own folder")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    build_corpus(arguments.name, arguments.spec, arguments.downloads, arguments.output)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

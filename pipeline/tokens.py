@@ -1,0 +1,254 @@
+"""Turn corpora into flat files of uint16 tokens: `python -m pipeline.tokens`.
+
+train.bin and test.bin hold the training corpora, transfer-<corpus>.bin those that are only tested on. Documents stand
+in the order of a seeded hash of theirs, each ended by `<|endoftext|>`: all corpora thoroughly mixed, and any prefix of
+train.bin a random sample of the documents. The first `test_fraction` of that order is test.bin.
+
+Memory stays constant at any size. Each file of documents is tokenized by itself and its documents are sorted by their keys
+(a part); then the parts are merged, one range of keys after the other. A killed job goes on after its last whole part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from pipeline.corpora import read_documents, read_meta
+from pipeline.errors import UserError, command
+from pipeline.files import atomic_path, write_json
+from pipeline.tokenizer import END_OF_TEXT, MAX_VOCABULARY, order_keys
+from pipeline.windows import TOKEN_TYPE, Windows, load_tokens, test_windows
+
+__all__ = ["Windows", "load_tokens", "test_windows", "tokenize"]
+
+MERGE_TOKENS = 2**26  # tokens of one range of keys: 128 MB
+BYTES_PER_TOKEN = 8  # more than any tokenizer's mean on text: bounds the documents read for a capped set
+
+log = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """One tokenized file of documents, sorted by key."""
+
+    corpus: str
+    keys: np.ndarray  # (n_documents,) float64, ascending
+    ends: np.ndarray  # (n_documents,) int64: where each document's tokens end
+    bytes: np.ndarray  # (n_documents,) int64: of each document's text
+    tokens: np.ndarray  # (n_tokens,) uint16, a memory map
+
+
+def tokenize(
+    tokenizer_file: Path,
+    train: Mapping[str, Path],
+    transfer: Mapping[str, Path],
+    spec: Mapping[str, Any],
+    output: Path,
+    scratch: Path,
+) -> dict[str, Any]:
+    """Write the token files of a data set beside `output`, then `output` (meta.json), and return what it says.
+
+    Parameters
+    ----------
+    tokenizer_file : Path
+        tokenizer.json.
+    train, transfer : mapping of str to Path
+        Folder of each corpus by name.
+    spec : mapping
+        `seed`, `test_fraction`, `transfer_tokens` (the most tokens of a transfer set), and `min_train_tokens` and
+        `min_test_tokens`, below which the set is refused.
+    output : Path
+        meta.json.
+    scratch : Path
+        Folder for parts; removed at the end.
+
+    Raises
+    ------
+    UserError
+        When a corpus or split is too small, or the vocabulary too large.
+    """
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.encode_special_tokens = True
+    vocabulary = tokenizer.get_vocab_size()
+    if vocabulary > MAX_VOCABULARY:
+        raise UserError(f"{tokenizer_file}: {vocabulary} entries are more than the {MAX_VOCABULARY} of a uint16 file")
+    digest = sha256(tokenizer_file.read_bytes()).hexdigest()
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+    def parts(name: str, folder: Path, share: float = 1.0) -> list[Part]:
+        files = [part["file"] for part in read_meta(folder)["parts"]]
+        stamp = sha256(json.dumps([digest, spec["seed"], share, str(folder)]).encode()).hexdigest()[:10]
+        return [_part(tokenizer, name, folder, file, spec["seed"], share, scratch / stamp) for file in files]
+
+    training = [part for name, folder in train.items() for part in parts(name, folder)]
+    _check_documents(training, train)
+    split = spec["test_fraction"]
+    meta: dict[str, Any] = {
+        "vocabulary": vocabulary,
+        "tokenizer_sha256": digest,
+        "spec": dict(spec),
+        "train": _merge(training, split, 1.0, output.parent / "train.bin"),
+        "test": _merge(training, 0.0, split, output.parent / "test.bin"),
+        "transfer": {},
+    }
+    for name, folder in transfer.items():
+        share = min(1.0, BYTES_PER_TOKEN * spec["transfer_tokens"] / read_meta(folder)["bytes"])
+        path = output.parent / f"transfer-{name}.bin"
+        meta["transfer"][name] = _merge(parts(name, folder, share), 0.0, share, path, spec["transfer_tokens"])
+    for key, limit in (("train", spec.get("min_train_tokens", 1)), ("test", spec.get("min_test_tokens", 1))):
+        if meta[key]["tokens"] < limit:
+            raise UserError(
+                f"data.min_{key}_tokens: {', '.join(train)} give {meta[key]['tokens']:,} {key} tokens, "
+                f"fewer than {limit:,}; add a corpus, or lower it or the vocabulary"
+            )
+    meta["entropy_rate"] = _entropy_rate(meta, train)
+    corpora = {**train, **transfer}
+    meta["corpora"] = {name: _provenance(read_meta(folder)) for name, folder in corpora.items()}
+    write_json(output, meta)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return meta
+
+
+def _part(tokenizer: Tokenizer, corpus: str, folder: Path, file: str, seed: int, share: float, scratch: Path) -> Part:
+    """Tokenize the documents of one file whose keys lie below `share`, or take up what an earlier try left."""
+    index = scratch / file.replace(".parquet", ".npz")
+    path = index.with_suffix(".bin")
+    if not index.exists():
+        _write_part(tokenizer, folder, file, seed, share, path, index)
+        log.info("%s: tokenized %s", corpus, file)
+    with np.load(index) as arrays:
+        part = Part(corpus, arrays["keys"], arrays["ends"], arrays["bytes"], np.empty(0, dtype=TOKEN_TYPE))
+    n_tokens = int(part.ends[-1]) if len(part.ends) else 0
+    if path.stat().st_size != n_tokens * TOKEN_TYPE.itemsize:
+        raise UserError(
+            f"{path}: {path.stat().st_size} bytes, not the {n_tokens} tokens of its index; remove {scratch}"
+        )
+    return part._replace(tokens=load_tokens(path)) if n_tokens else part
+
+
+def _write_part(
+    tokenizer: Tokenizer, folder: Path, file: str, seed: int, share: float, path: Path, index: Path
+) -> None:
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    tokens: list[np.ndarray] = []
+    keys: list[np.ndarray] = []
+    sizes: list[int] = []
+    for batch in read_documents(folder, parts=[file]):
+        batch_keys = order_keys(batch.column("hash").to_numpy(), seed)
+        chosen = np.flatnonzero(batch_keys < share)
+        texts = batch.column("text").take(chosen).to_pylist()
+        keys.append(batch_keys[chosen])
+        sizes += [len(text.encode()) for text in texts]
+        for encoding in tokenizer.encode_batch_fast(texts):
+            tokens.append(np.array([*encoding.ids, end], dtype=TOKEN_TYPE))
+    order = np.argsort(np.concatenate(keys), kind="stable")
+    with atomic_path(path) as temporary, open(temporary, "wb") as binary:
+        for number in order:
+            tokens[number].tofile(binary)
+    with atomic_path(index) as temporary:
+        np.savez(
+            temporary,
+            keys=np.concatenate(keys)[order],
+            ends=np.cumsum([len(tokens[number]) for number in order], dtype=np.int64),
+            bytes=np.array(sizes, dtype=np.int64)[order],
+        )
+
+
+def _check_documents(parts: Sequence[Part], corpora: Mapping[str, Path]) -> None:
+    for name, folder in corpora.items():
+        found, expected = sum(len(part.keys) for part in parts if part.corpus == name), read_meta(folder)["documents"]
+        if found != expected:
+            raise UserError(f"{folder}: {found} documents were tokenized, its meta.json counts {expected}")
+
+
+def _merge(parts: Sequence[Part], low: float, high: float, path: Path, max_tokens: int | None = None) -> dict[str, Any]:
+    """Write the documents with low <= key < high to `path`, in the order of their keys, and count them."""
+    total = sum(len(part.tokens) for part in parts)
+    n_ranges = max(1, round((high - low) * total / MERGE_TOKENS))
+    edges = np.linspace(low, high, n_ranges + 1)
+    counts = {part.corpus: {"tokens": 0, "documents": 0, "bytes": 0} for part in parts}
+    written = 0
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") as binary:
+            for first, last in zip(edges[:-1], edges[1:], strict=True):
+                for part, number in _range(parts, first, last):
+                    start = part.ends[number - 1] if number else 0
+                    document = part.tokens[start : part.ends[number]]
+                    if max_tokens is not None:
+                        document = document[: max_tokens - written]
+                    if len(document) == 0:
+                        break
+                    document.tofile(binary)
+                    written += len(document)
+                    count = counts[part.corpus]
+                    count["tokens"] += len(document)
+                    count["documents"] += 1
+                    count["bytes"] += int(part.bytes[number])
+        if written == 0:
+            names = ", ".join(counts)
+            raise UserError(f"{path.name}: no document of {names} falls into it; raise data.test_fraction or add text")
+        if os.path.getsize(temporary) != written * TOKEN_TYPE.itemsize:
+            raise OSError(f"{path}: {os.path.getsize(temporary)} bytes were written for {written} tokens")
+    whole = {key: sum(count[key] for count in counts.values()) for key in ("tokens", "documents", "bytes")}
+    return {"file": path.name, **whole, "bytes_per_token": whole["bytes"] / whole["tokens"], "corpora": counts}
+
+
+def _range(parts: Sequence[Part], low: float, high: float) -> Iterator[tuple[Part, int]]:
+    """Yield part and number of the documents with low <= key < high, in the order of their keys."""
+    spans = [np.searchsorted(part.keys, [low, high]) for part in parts]
+    owners = np.repeat(np.arange(len(parts)), [stop - start for start, stop in spans])
+    numbers = np.concatenate([np.arange(start, stop) for start, stop in spans])
+    keys = np.concatenate([part.keys[start:stop] for part, (start, stop) in zip(parts, spans, strict=True)])
+    for place in np.argsort(keys, kind="stable"):
+        yield parts[owners[place]], int(numbers[place])
+
+
+def _entropy_rate(meta: Mapping[str, Any], train: Mapping[str, Path]) -> float | None:
+    """Return the known entropy rate of the training set in nats per token, None when it is not known.
+
+    It is known for one synthetic corpus of which each character is a token.
+    """
+    if len(train) != 1:
+        return None
+    counts = meta["train"]
+    one_to_one = counts["tokens"] == counts["bytes"] + counts["documents"]
+    return read_meta(next(iter(train.values())))["entropy_rate"] if one_to_one else None
+
+
+def _provenance(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    sources = [{key: source[key] for key in ("kind", "licence", "origin")} for source in corpus["sources"]]
+    return {"documents": corpus["documents"], "bytes": corpus["bytes"], "sources": sources}
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.tokens", description=__doc__.splitlines()[0])
+    parser.add_argument("--tokenizer", required=True, type=Path, help="tokenizer.json")
+    parser.add_argument("--train", required=True, nargs="+", metavar="NAME=DIR", help="training corpora")
+    parser.add_argument("--transfer", default=[], nargs="*", metavar="NAME=DIR", help="corpora only tested on")
+    parser.add_argument("--spec", required=True, type=json.loads, help="the data part of the config, as JSON")
+    parser.add_argument("--scratch", required=True, type=Path, help="folder for parts, removed at the end")
+    parser.add_argument("--output", required=True, type=Path, help="meta.json, in the token set's own folder")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train, transfer = _named_folders(arguments.train), _named_folders(arguments.transfer)
+    meta = tokenize(arguments.tokenizer, train, transfer, arguments.spec, arguments.output, arguments.scratch)
+    log.info("train: %(tokens)d tokens, %(bytes_per_token).2f bytes a token", meta["train"])
+
+
+def _named_folders(arguments: Sequence[str]) -> dict[str, Path]:
+    return {name: Path(folder) for name, _, folder in (argument.partition("=") for argument in arguments)}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
