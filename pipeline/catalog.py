@@ -5,11 +5,13 @@ Code, not config, since a plot needs particular columns. Standard library only: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.counts import count
 from pipeline.errors import UserError
+from pipeline.sweeps import Member
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ TABLES: dict[str, Needs] = {
 }
 """Table of the paper -> what it is made from."""
 
+LEAST_SIZES = {"L_N": 3, "log_N": 3, "L_C": 3, "L_N_D": 2}
+"""Law -> how many fitted sizes N its sweep must have, so that its parameters can be told at all."""
+
+LEAST_DATA_SETS = {"L_D": 3, "L_N_D": 3}
+"""Law -> how many sizes of the data set its sweep must have."""
+
 
 def wanted(kind: str, config: Mapping[str, Any]) -> list[str]:
     """Return the names of `figures` or `tables` that the config asks for.
@@ -79,3 +87,26 @@ def all_sweeps(needs: Iterable[Needs]) -> set[str]:
     needs = list(needs)
     entries = needs + [LAWS[law] for law in all_laws(needs)]
     return {name for entry in entries for name in (*entry.sweeps, *entry.evaluations)}
+
+
+def check_sizes(needs: Iterable[Needs], sweeps: Mapping[str, Sequence[Member]]) -> None:
+    """Refuse a sweep with too few sizes for a law that is wanted of it.
+
+    Raises
+    ------
+    UserError
+        One line that names the law, the sweep and what is needed.
+    """
+    for law in all_laws(needs):
+        for sweep in LAWS[law].sweeps:
+            fitted = [member.run for member in sweeps[sweep] if member.fitted]
+            sizes = {count(run).n_params for run in fitted}
+            data_sets = {run.n_unique_tokens for run in fitted}
+            for found, least, what in (
+                (sizes, LEAST_SIZES.get(law, 0), "sizes of model (shape)"),
+                (data_sets, LEAST_DATA_SETS.get(law, 0), "sizes of data (n_unique_tokens)"),
+            ):
+                if len(found) < least:
+                    raise UserError(
+                        f"{law}: the sweep {sweep} has {len(found)} fitted {what}; at least {least} are needed"
+                    )

@@ -54,3 +54,26 @@ def memory_mb(run: Run) -> int:
     weights = 16 * counts.n_params_total
     activations = 4 * run.batch_tokens * (run.n_vocab + run.n_layer * run.n_reuse * 34 * run.d_model)
     return math.ceil(600 + (weights + activations) / 1e6)
+
+
+GPU_NAME = "one H100 SXM, bfloat16"
+GPU_FLOPS = 989e12
+"""Dense bfloat16 peak of the GPU that a plan names, in FLOP/s."""
+
+
+def gpu_utilisation(n_params: int) -> float:
+    """Return the part of the GPU's peak that a plan assumes: 0.4 from N = 1e8 on, falling as N^0.5 below.
+
+    An assumption, not a measurement: no GPU was at hand. See the README's limits.
+    """
+    return 0.4 * min(1.0, (max(n_params, 1) / 1e8) ** 0.5)
+
+
+def gpu_seconds(run: Run) -> float:
+    """Return the seconds that a run takes on one GPU."""
+    return 20 + flops(run) / (GPU_FLOPS * gpu_utilisation(count(run).n_params))
+
+
+def disk_mb(run: Run) -> float:
+    """Return what a run leaves on disk in MB: its final weights and snapshots in float32, and its curve."""
+    return 0.05 + 4e-6 * count(run).n_params_total * (1 + run.snapshots)

@@ -3,13 +3,23 @@
 import json
 import os
 
+from snakemake.exceptions import WorkflowError
+
 from pipeline import catalog, cost
 from pipeline.config import check_config
-from pipeline.run import Run, content_id
-from pipeline.sweeps import runs_of_sweep
+from pipeline.errors import UserError
+from pipeline.experiment import Experiment
 
-config = check_config(config, f"{workflow.basedir}/rules/config.schema.yaml")
-PRESET = config["preset"]
+try:
+    config = check_config(config, f"{workflow.basedir}/rules/config.schema.yaml")
+    EXPERIMENT = Experiment(config)
+    RUNS = EXPERIMENT.runs
+    SWEEPS = EXPERIMENT.sweeps
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+PRESET = EXPERIMENT.preset
+TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
 
 shell.prefix(f"export PYTHONPATH={workflow.basedir}${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
@@ -23,45 +33,27 @@ wildcard_constraints:
     tokens=r"[\w-]+",
 
 
-# The plan: corpora, tokens, runs. Known before any job starts.
-
-
-def corpora_of_preset():
-    """Return corpus id -> (name, spec) of the corpora that the preset's text is made from."""
-    names = [*config["data"]["train"], *config["data"]["transfer"]]
-    return {content_id(name, config["corpora"][name]): (name, config["corpora"][name]) for name in names}
-
-
-def tokens_id():
-    """Return the id of the token files: the data settings and the corpora that they name."""
-    return content_id(config["data"]["name"], {"data": config["data"], "corpora": sorted(CORPORA)})
+# Corpora and tokens
 
 
 def meta_of_corpus(name):
     """Return the file that ends the fetching of a corpus."""
-    return f"results/corpora/{content_id(name, config['corpora'][name])}/meta.json"
-
-
-CORPORA = corpora_of_preset()
-TOKENS = {tokens_id(): config["data"]}
-TOKENS_META = f"results/tokens/{tokens_id()}/meta.json"
-SWEEPS = {name: runs_of_sweep(name, config, tokens_id()) for name in config["sweeps"]}
-RUNS = {member.run.id: member.run for members in SWEEPS.values() for member in members}
+    return f"results/corpora/{EXPERIMENT.corpus_id(name)}/meta.json"
 
 
 def corpus_name(wildcards):
     """Return the name of a corpus in the config."""
-    return CORPORA[wildcards.corpus][0]
+    return EXPERIMENT.corpora[wildcards.corpus][0]
 
 
 def corpus_spec_json(wildcards):
     """Return the settings of a corpus as JSON."""
-    return json.dumps(CORPORA[wildcards.corpus][1], sort_keys=True)
+    return json.dumps(EXPERIMENT.corpora[wildcards.corpus][1], sort_keys=True)
 
 
 def tokens_spec_json(wildcards):
     """Return the data settings of token files as JSON."""
-    return json.dumps(TOKENS[wildcards.tokens], sort_keys=True)
+    return json.dumps(config["data"], sort_keys=True)
 
 
 def train_documents(wildcards):
@@ -201,41 +193,31 @@ def glob_code(folder):
     return [os.path.join(where, name) for name in os.listdir(where) if name.endswith(".py")]
 
 
-# Targets: what the preset's config has the sweeps for
-
-
-def wanted(kind):
-    """Return the names of `figures` or `tables` that the config asks for; a missing sweep is an error by name."""
-    return catalog.wanted(kind, config)
+# Targets: what the preset's figures and tables need
 
 
 def figure_files():
     """Return every figure of the preset."""
-    return [f"results/{PRESET}/figures/{name}.{end}" for name in wanted("figures") for end in ("svg", "png", "csv")]
+    return [f"results/{PRESET}/figures/{name}.{end}" for name in EXPERIMENT.figures for end in ("svg", "png", "csv")]
 
 
 def table_files():
     """Return every table of the preset."""
-    return [f"results/{PRESET}/tables/{name}.{end}" for name in wanted("tables") for end in ("csv", "md")]
-
-
-def needs_of_preset():
-    """Return the catalog entries of every figure and table of the preset."""
-    return [catalog.FIGURES[name] for name in wanted("figures")] + [catalog.TABLES[name] for name in wanted("tables")]
+    return [f"results/{PRESET}/tables/{name}.{end}" for name in EXPERIMENT.tables for end in ("csv", "md")]
 
 
 def law_files():
     """Return every law of the preset."""
-    return [f"results/{PRESET}/laws/{law}.json" for law in catalog.all_laws(needs_of_preset())]
+    return [f"results/{PRESET}/laws/{law}.json" for law in catalog.all_laws(EXPERIMENT.needs)]
 
 
 def evaluation_files():
     """Return every evaluated sweep of the preset."""
-    names = sorted({name for needs in needs_of_preset() for name in needs.evaluations})
+    names = sorted({name for needs in EXPERIMENT.needs for name in needs.evaluations})
     return [f"results/{PRESET}/evaluations/{name}.parquet" for name in names]
 
 
 def curve_files():
     """Return the curve of every run that a figure or table of the preset needs."""
-    sweeps = catalog.all_sweeps(needs_of_preset())
+    sweeps = catalog.all_sweeps(EXPERIMENT.needs)
     return sorted({f"results/runs/{member.run.id}/curve.parquet" for name in sweeps for member in SWEEPS[name]})

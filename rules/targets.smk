@@ -43,3 +43,22 @@ rule data:
     input:
         TOKENS_META,
     localrule: True
+
+
+rule plan:
+    """Print what the preset costs: runs, tokens, FLOP and hours by sweep."""
+    log:
+        "logs/plan.log",
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        config=json.dumps(config),
+        cores=os.cpu_count(),
+    shell:
+        """
+        python -m pipeline.plan \
+            --config {params.config:q} \
+            --cores {params.cores} \
+            2> {log:q}
+        """

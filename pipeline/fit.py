@@ -1,0 +1,115 @@
+"""Fit one law of the catalog to the runs of its sweeps: which rows become its points, and the fit.
+
+L(N) is read where a run ended; L(D) and L(N, D) where its test loss was lowest (early stopping). Runs that diverged
+and shapes that are only shown are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.catalog import LAWS as CATALOG
+from pipeline.errors import UserError, command
+from pipeline.laws import LAWS, Fit, load_fit
+
+Tables = Mapping[str, pd.DataFrame]
+Fits = Mapping[str, Fit]
+
+LEAST_EPOCHS = 2.0
+"""A run whose data set is seen fewer times is limited by its training, not by its data, and is no point of L(D)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a law of the catalog is fitted: the formula, and the points made from sweeps and other laws."""
+
+    law: str
+    points: Callable[[Tables, Fits], pd.DataFrame]
+
+
+def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of runs that may be fitted: not diverged, not only shown."""
+    return table[table["fitted"] & (table["status"] != "diverged")]
+
+
+def ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the last row of each run on all data: L(N), Eq 3.1."""
+    rows = fitted_rows(sweeps["sizes"])
+    return rows[rows["final"]]
+
+
+def early_stopped(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the row of lowest test loss of each run: L(N, D), Eq 1.5.
+
+    A run that never saw a token twice had no limit from its data: its n_tokens is infinite.
+    """
+    rows = fitted_rows(sweeps["data"])
+    last_epochs = rows.groupby("run")["epochs"].transform("max")
+    n_tokens = np.where(rows["all_data"] & (last_epochs <= 1), np.inf, rows["n_unique_tokens"])
+    return rows.assign(n_tokens=n_tokens, last_epochs=last_epochs)[rows["best"]]
+
+
+def data_limited(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the early-stopped rows of the largest model whose data were seen at least twice: L(D), Eq 3.2."""
+    rows = early_stopped(sweeps, fits)
+    return rows[(rows["n_params"] == rows["n_params"].max()) & (rows["last_epochs"] >= LEAST_EPOCHS)]
+
+
+RECIPES: dict[str, Recipe] = {
+    "L_N": Recipe("L_N", ends),
+    "log_N": Recipe("log_N", ends),
+    "L_D": Recipe("L_D", data_limited),
+    "L_N_D": Recipe("L_N_D", early_stopped),
+}
+"""Law of the catalog -> how it is fitted."""
+
+
+def fit_law(name: str, sweeps: Tables, fits: Fits, n_boot: int, seed: int) -> Fit:
+    """Fit one law of the catalog.
+
+    Raises
+    ------
+    UserError
+        For an unknown law, or when no run is left to fit.
+    """
+    if name not in RECIPES:
+        raise UserError(f"law: {name!r} is not one of {', '.join(RECIPES)}")
+    recipe = RECIPES[name]
+    points = recipe.points(sweeps, fits)
+    if points.empty:
+        raise UserError(f"{name}: no run of {', '.join(CATALOG[name].sweeps)} is left to fit")
+    return LAWS[recipe.law].fit(points, n_boot=n_boot, seed=seed)
+
+
+def named_paths(options: Sequence[str]) -> dict[str, str]:
+    """Split NAME=PATH options."""
+    return dict(option.split("=", 1) for option in options)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fit one law of the catalog and write its JSON."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.fit", description=main.__doc__)
+    parser.add_argument("law", help="name in pipeline/catalog.py")
+    parser.add_argument("--sweep", action="append", default=[], metavar="NAME=FILE", help="a sweep table; may repeat")
+    parser.add_argument("--law", action="append", default=[], dest="laws", metavar="NAME=FILE", help="a law it needs")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="bootstrap samples over runs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument("--output", required=True, help="JSON file to write")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sweeps = {name: pd.read_parquet(path) for name, path in named_paths(options.sweep).items()}
+    fits = {name: load_fit(path) for name, path in named_paths(options.laws).items()}
+    fit = fit_law(options.law, sweeps, fits, options.bootstrap, options.seed)
+    logging.info("%s\n%s", fit.formula(), fit.table())
+    fit.to_json(options.output)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

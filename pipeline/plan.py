@@ -1,0 +1,76 @@
+"""Print what an experiment costs before it starts: runs, tokens, FLOP and hours by sweep."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline import cost
+from pipeline.counts import count
+from pipeline.errors import command
+from pipeline.run import Run
+from pipeline.sweeps import runs_of_sweep
+
+
+def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row a sweep: runs, tokens, FLOP (6 N tokens, and all), hours on one core, hours on one GPU, disk.
+
+    A run that several sweeps want is counted in the first of them.
+    """
+    rows, seen = [], set()
+    for name in config["sweeps"]:
+        runs = [member.run for member in runs_of_sweep(name, config, config["data"]["name"])]
+        new: list[Run] = [run for run in runs if run not in seen]
+        seen.update(new)
+        rows.append(
+            {
+                "sweep": name,
+                "runs": len(runs),
+                "new": len(new),
+                "tokens": sum(run.n_steps * run.batch_tokens for run in new),
+                "flops": sum(count(run).flops * run.n_steps * run.batch_tokens for run in new),
+                "flops_all": sum(cost.flops(run) for run in new),
+                "core_hours": sum(cost.seconds(run) for run in new) / 3600,
+                "gpu_hours": sum(cost.gpu_seconds(run) for run in new) / 3600,
+                "disk_mb": sum(cost.disk_mb(run) for run in new),
+            }
+        )
+    return rows
+
+
+def render(rows: Sequence[Mapping[str, Any]], cores: int) -> str:
+    """Return the rows as a table, with a total and the minutes on `cores` cores."""
+    total = {key: sum(row[key] for row in rows) for key in rows[0] if key != "sweep"} | {"sweep": "total"}
+    lines = ["sweep        runs   new     tokens  FLOP (6ND)  FLOP (all)  core-hours   GPU-hours     disk"]
+    for row in [*rows, total]:
+        lines.append(
+            f"{row['sweep']:<11} {row['runs']:5d} {row['new']:5d} {row['tokens']:10.3g} {row['flops']:11.3g}"
+            f" {row['flops_all']:11.3g} {row['core_hours']:11.3g} {row['gpu_hours']:11.3g} {_size(row['disk_mb']):>8}"
+        )
+    minutes = 60 * total["core_hours"] / cores
+    lines.append(f"{minutes:,.0f} minutes of training on {cores} cores of this kind; GPU-hours are of {cost.GPU_NAME}.")
+    return "\n".join(lines)
+
+
+def _size(megabytes: float) -> str:
+    for unit in ("MB", "GB", "TB"):
+        if megabytes < 1000 or unit == "TB":
+            return f"{megabytes:.3g} {unit}"
+        megabytes /= 1000
+    raise AssertionError
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the cost of an experiment by sweep."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.plan", description=main.__doc__)
+    parser.add_argument("--config", required=True, help="the config as JSON")
+    parser.add_argument("--cores", type=int, required=True, help="cores that train at once")
+    options = parser.parse_args(argv)
+    print(render(sweep_costs(json.loads(options.config)), options.cores))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

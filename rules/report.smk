@@ -1,0 +1,1 @@
+"""The report: every figure and table on one page that needs no network."""
