@@ -21,7 +21,7 @@ from pipeline.run import Run
 
 RUN_COLUMNS = (
     "family n_layer d_model n_head d_ff n_ctx n_vocab n_reuse batch_sequences batch_tokens n_steps schedule "
-    "warmup_steps dropout weight_decay seed precision"
+    "warmup_steps lr_final dropout weight_decay seed precision"
 ).split()
 """Fields of `Run` that become columns under their own name."""
 
