@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--evaluations", action="store_true", help="collect evaluations in place of curves")
     parser.add_argument("--output", required=True, help="parquet file to write")
     options = parser.parse_args(argv)
-    n_train_tokens = read_json(options.tokens)["train_tokens"]
+    n_train_tokens = read_json(options.tokens)["train"]["tokens"]
     table = gather(options.sweep, json.loads(options.members), options.runs, n_train_tokens, options.evaluations)
     with atomic_path(options.output) as temporary:
         table.to_parquet(temporary, index=False)
