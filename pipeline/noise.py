@@ -19,39 +19,39 @@ from dataclasses import dataclass
 
 @dataclass
 class NoiseScale:
-    """Running sums of squared gradient norms since the last reset.
+    """Running sums of |G|^2 and tr(Sigma) since the last reset.
 
     Examples
     --------
-    A batch of 4 sequences of 8 tokens, |G|^2 = 1 and tr(Sigma) = 6 per sequence: halves have 1 + 6/2, the batch 1 + 6/4.
+    A batch of 4 sequences of 8 tokens, |G|^2 = 1 and tr(Sigma) = 6 per sequence: halves of the batch have 1 + 6/2, the
+    whole has 1 + 6/4.
 
     >>> scale = NoiseScale()
-    >>> scale.add((4.0, 2.5))
-    >>> scale.tokens(batch_sequences=4, n_ctx=8)
+    >>> scale.add((4.0, 2.5), batch_sequences=4)
+    >>> scale.tokens(n_ctx=8)
     48.0
     """
 
-    small: float = 0.0
-    """Sum of the mean squared norm of the two halves' gradients."""
-    large: float = 0.0
-    """Sum of the squared norm of the whole batch's gradient."""
+    square: float = 0.0
+    """Sum of the estimates of |G|^2."""
+    trace: float = 0.0
+    """Sum of the estimates of tr(Sigma), per sequence."""
     count: int = 0
     """Steps summed."""
 
-    def add(self, noise: tuple[float, float]) -> None:
-        """Add one step's (mean over the halves, whole batch) of squared gradient norms."""
-        self.small += noise[0]
-        self.large += noise[1]
+    def add(self, noise: tuple[float, float], batch_sequences: int) -> None:
+        """Add one step's squared gradient norms: the mean over the batch's two halves, and the whole batch's.
+
+        Halves of an odd batch differ by a sequence; together they count as two of their harmonic mean size.
+        """
+        half, whole = noise
+        first = batch_sequences // 2
+        inverse_half = (1 / first + 1 / (batch_sequences - first)) / 2  # 1/b
+        inverse_whole = 1 / batch_sequences
+        self.trace += (half - whole) / (inverse_half - inverse_whole)
+        self.square += (inverse_half * whole - inverse_whole * half) / (inverse_half - inverse_whole)
         self.count += 1
 
-    def tokens(self, batch_sequences: int, n_ctx: int) -> float:
-        """Return B_simple in tokens; NaN when nothing was added or the estimate of |G|^2 is not above 0."""
-        if self.count == 0 or batch_sequences < 2:
-            return math.nan
-        first = batch_sequences // 2
-        inverse_small = (1 / first + 1 / (batch_sequences - first)) / 2  # 1/b; the halves may differ by one sequence
-        inverse_large = 1 / batch_sequences
-        small, large = self.small / self.count, self.large / self.count
-        trace = (small - large) / (inverse_small - inverse_large)
-        square = (inverse_small * large - inverse_large * small) / (inverse_small - inverse_large)
-        return n_ctx * trace / square if square > 0 else math.nan
+    def tokens(self, n_ctx: int) -> float:
+        """Return B_simple in tokens; NaN when nothing was added or the mean of |G|^2 is not above 0."""
+        return n_ctx * self.trace / self.square if self.count and self.square > 0 else math.nan

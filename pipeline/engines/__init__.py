@@ -7,8 +7,6 @@ same batches, so which one made a run is not part of the run: their curves agree
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -29,7 +27,8 @@ class StepResult(NamedTuple):
     gradient_norm: float
     """Global norm of the gradient before clipping."""
     noise: tuple[float, float] | None = None
-    """Squared gradient norms: the mean of the batch's two halves (see `pipeline.noise`), and the whole batch's."""
+    """Squared gradient norms before clipping, for `pipeline.noise`: the mean over the two halves of the batch,
+    tokens[: B // 2] and the rest, each the gradient of its own mean loss; and the whole batch's."""
 
 
 class Engine(Protocol):
@@ -61,3 +60,51 @@ class Engine(Protocol):
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Continue from a `state` of the same engine."""
         ...
+
+
+def make_engine(run: Run, device: str = "auto", threads: int = 1, engine: str = "auto") -> Engine:
+    """Return the engine of a run: the native one where it can train the run on this device, else torch.
+
+    Parameters
+    ----------
+    run
+        What to train.
+    device
+        cpu, cuda, or auto: cuda when torch sees one.
+    threads
+        Threads of the engine on a CPU.
+    engine
+        auto, or the name of the engine to insist on.
+
+    Raises
+    ------
+    UserError
+        When the device or the engine that is insisted on can't be had.
+    """
+    for name, value, allowed in (("device", device, DEVICES), ("engine", engine, ENGINES)):
+        if value not in allowed:
+            raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+    if device != "cuda" and engine != "torch" and not (device == "auto" and _cuda()):
+        from pipeline.engines import native
+
+        why_not = native.missing() if native.supports(run) else "it has no such family, optimizer or precision"
+        if why_not is None:
+            return native.NativeEngine(run, threads)
+    else:
+        why_not = "it runs on a CPU only"
+    if engine == "native":
+        raise UserError(f"engine: native can't train {run.id} here: {why_not}")
+    if device == "cuda" and not _cuda():
+        raise UserError("device: cuda was asked for, but torch sees none here; allowed: auto, cpu")
+    from pipeline.engines.torch_engine import TorchEngine
+
+    return TorchEngine(run, "cuda" if device == "cuda" or (device == "auto" and _cuda()) else "cpu", threads)
+
+
+def _cuda() -> bool:
+    """Return whether torch sees a CUDA device; torch is only imported where the driver has made one."""
+    if not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()

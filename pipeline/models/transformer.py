@@ -1,0 +1,63 @@
+"""The decoder-only Transformer of the paper (PAPER 1.2), in torch.
+
+    x = embedding[tokens] + position
+    for each block:  x += attention(norm(x));  x += down(gelu(up(norm(x))))
+    logits = norm(x) @ embedding^T
+
+Pre-norm, learned positions, tied de-embedding, no biases but the norms', GELU in its tanh form. Dropout on the sum of
+the embeddings and on the output of both branches. Weights are (inputs, outputs) matrices, named as in `layout`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.run import Run
+
+Weights = dict[str, Tensor]
+NORM_EPS = 1e-5
+
+
+def logits(weights: Weights, tokens: Tensor, run: Run, dropout: float = 0.0) -> Tensor:
+    """Return the logits of the next token: (batch, time) -> (batch, time, n_vocab)."""
+    x = embed(weights, tokens, dropout)
+    x = stack(weights, x, run, dropout)
+    return head(weights, x)
+
+
+def embed(weights: Weights, tokens: Tensor, dropout: float) -> Tensor:
+    """Return the sum of token and position embeddings: (batch, time) -> (batch, time, d_model)."""
+    x = F.embedding(tokens, weights["embedding"]) + weights["position"][: tokens.shape[1]]
+    return F.dropout(x, dropout)
+
+
+def stack(weights: Weights, x: Tensor, run: Run, dropout: float) -> Tensor:
+    """Apply every block once."""
+    for block in range(run.n_layer):
+        own = {name: weights[f"block.{block}.{name}"] for name in ("qkv", "out", "up", "down")}
+        x = x + F.dropout(attention(norm(weights, f"block.{block}.norm1", x), own["qkv"], own["out"], run), dropout)
+        hidden = F.gelu(norm(weights, f"block.{block}.norm2", x) @ own["up"], approximate="tanh")
+        x = x + F.dropout(hidden @ own["down"], dropout)
+    return x
+
+
+def attention(x: Tensor, qkv: Tensor, out: Tensor, run: Run) -> Tensor:
+    """Return causal self-attention with `n_head` heads: (batch, time, d_model) -> the same."""
+    batch, time, width = x.shape
+    q, k, v = (
+        part.view(batch, time, run.n_head, width // run.n_head).transpose(1, 2)  # (batch, head, time, d_head)
+        for part in (x @ qkv).split(width, dim=-1)
+    )
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return y.transpose(1, 2).reshape(batch, time, width) @ out
+
+
+def norm(weights: Weights, name: str, x: Tensor) -> Tensor:
+    """Return the layer norm of x with the gain and bias of that name."""
+    return F.layer_norm(x, x.shape[-1:], weights[f"{name}.gain"], weights[f"{name}.bias"], NORM_EPS)
+
+
+def head(weights: Weights, x: Tensor) -> Tensor:
+    """Return the logits from the last hidden state: the final norm and the embedding transposed."""
+    return norm(weights, "norm", x) @ weights["embedding"].T

@@ -1,0 +1,349 @@
+"""Train one run: its curve and its weights.
+
+    python -m pipeline.train --run JSON --tokens DIR --output results/runs/ID/curve.parquet --scratch results/scratch/ID
+
+The curve and `model.safetensors` (and `snapshots.safetensors`) are functions of the run alone: a killed run continues
+from its checkpoint in the scratch folder, and ends on a CPU with the bytes of an uninterrupted one. On SIGTERM or
+SIGINT the state is saved and the command exits with code 75 (EX_TEMPFAIL): start it again and it goes on. A run that
+diverges is a result: it is recorded with status `diverged`, and the exit code is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.clock import Clock
+from pipeline.errors import UserError, command
+from pipeline.files import read_json, write_json
+from pipeline.optim import learning_rate
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.checkpoint import Arrays, Progress
+    from pipeline.engines import Engine, StepResult
+    from pipeline.run import Run
+    from pipeline.windows import Windows
+
+EXIT_PREEMPTED = 75
+"""Exit code after SIGTERM or SIGINT, EX_TEMPFAIL of sysexits.h: the state is saved, start the command again."""
+DIVERGENCE_MARGIN = 0.5
+"""A training loss this much above the initial test loss, in nats, is a sign of divergence."""
+DIVERGENCE_STEPS = 100
+"""So many such steps in a row are divergence."""
+
+
+def log_spaced(last: int, count: int) -> list[int]:
+    """Return `count` whole numbers from 1 to `last`, evenly spaced in the logarithm, without repeats.
+
+    Examples
+    --------
+    >>> log_spaced(1000, 4)
+    [1, 10, 100, 1000]
+    >>> log_spaced(5, 8)
+    [1, 2, 3, 4, 5]
+    """
+    return sorted({round(last ** (i / max(count - 1, 1))) for i in range(count)} | {1, last})
+
+
+def evaluation_steps(run: Run) -> list[int]:
+    """Return the steps after which the test loss is measured: 0, log-spaced ones, and every `evaluate_every`.
+
+    Examples
+    --------
+    >>> from pipeline.run import Run
+    >>> run = Run(tokens="t", n_layer=1, d_model=8, n_vocab=64, n_steps=100, lr=0.01, evaluations=3, evaluate_every=40)
+    >>> evaluation_steps(run)
+    [0, 1, 10, 40, 80, 100]
+    """
+    regular = range(run.evaluate_every, run.n_steps + 1, run.evaluate_every) if run.evaluate_every else ()
+    return sorted({0, *log_spaced(run.n_steps, run.evaluations), *regular})
+
+
+def snapshot_steps(run: Run) -> list[int]:
+    """Return the steps whose weights are kept besides the final ones: log-spaced from 1, the last step left out.
+
+    Examples
+    --------
+    >>> from pipeline.run import Run
+    >>> run = Run(tokens="t", n_layer=1, d_model=8, n_vocab=64, n_steps=1000, lr=0.01, snapshots=3)
+    >>> snapshot_steps(run)
+    [1, 10, 100]
+    """
+    return log_spaced(run.n_steps, run.snapshots + 1)[:-1] if run.snapshots else []
+
+
+class Trainer:
+    """One run on its way: an engine, its data, and where it stands.
+
+    Parameters
+    ----------
+    run
+        The run.
+    engine
+        The model and its optimizer.
+    batches
+        Number of the batch, from 0 -> batch of shape (batch_sequences, n_ctx + 1).
+    test
+        The fixed test windows, of shape (M, n_ctx + 1).
+    scratch
+        Folder of the checkpoint and the snapshots of the run in progress.
+    clock
+        Takes the time of each part.
+    """
+
+    def __init__(self, run: Run, engine: Engine, batches, test: np.ndarray, scratch: Path, clock: Clock) -> None:
+        from pipeline import checkpoint
+
+        self.run, self.engine, self.batches, self.test = run, engine, batches, test
+        self.scratch, self.clock = scratch, clock
+        self.interrupted = False
+        self.best: Arrays = {}
+        self.progress: Progress = checkpoint.Progress()
+        saved = checkpoint.load(scratch, run, engine.name)
+        if saved:
+            self.progress, state, self.best = saved
+            engine.load(state)
+            clock.lap("checkpoints")
+
+    def train(self, checkpoint_seconds: float) -> bool:
+        """Make steps until the run ends; return False when it was interrupted and its state is saved."""
+        run, progress, clock = self.run, self.progress, self.clock
+        evaluated, kept = set(evaluation_steps(run)), set(snapshot_steps(run))
+        self.first_step = progress.step
+        if not progress.rows:
+            self.evaluate(lr=0.0)
+        next_save = clock.last + checkpoint_seconds
+        while progress.status == "running" and not self.interrupted:
+            step = progress.step + 1
+            lr = learning_rate(run, step)
+            batch = self.batches(step - 1)
+            clock.lap("data")
+            result = self.engine.step(batch, lr, run.noise)
+            clock.lap("steps")
+            self.account(result, lr)
+            if progress.status == "running":
+                if step in kept:
+                    self.save_snapshot(step)
+                if step in evaluated:
+                    self.evaluate(lr)
+                if step == run.n_steps and progress.status == "running":
+                    progress.status = "finished"
+            if clock.last >= next_save:
+                self.save()
+                next_save = clock.last + checkpoint_seconds
+        if progress.status == "running":
+            self.save()
+            return False
+        return True
+
+    def account(self, result: StepResult, lr: float) -> None:
+        """Add one step to the running means, and judge whether the run diverges."""
+        progress = self.progress
+        progress.step += 1
+        if not math.isfinite(result.loss):
+            progress.status, progress.reason = "diverged", f"the training loss is not finite at step {progress.step}"
+            return
+        progress.lr_sum += lr
+        progress.loss_sum += result.loss
+        progress.gradient_norm_sum += result.gradient_norm
+        progress.count += 1
+        if result.noise is not None:
+            progress.noise.add(result.noise, self.run.batch_sequences)
+        above = result.loss > progress.rows[0]["loss"] + DIVERGENCE_MARGIN
+        progress.steps_above = progress.steps_above + 1 if above else 0
+        if progress.steps_above >= DIVERGENCE_STEPS:
+            progress.status = "diverged"
+            progress.reason = (
+                f"the training loss was {DIVERGENCE_MARGIN} nats and more above the initial loss "
+                f"for {DIVERGENCE_STEPS} steps to step {progress.step}"
+            )
+
+    def evaluate(self, lr: float) -> None:
+        """Measure the test loss, add a row to the curve, and judge whether the run stops early."""
+        run, progress = self.run, self.progress
+        self.clock.lap("steps")
+        loss = float(self.engine.evaluate(self.test).sum() / (len(self.test) * run.n_ctx))
+        self.clock.lap("evaluation")
+        count = progress.count
+        progress.rows.append(
+            {
+                "step": progress.step,
+                "n_tokens": progress.step * run.batch_tokens,
+                "lr": lr,
+                "lr_sum": progress.lr_sum,
+                "train_loss": progress.loss_sum / count if count else math.nan,
+                "loss": loss,
+                "noise_scale": progress.noise.tokens(run.n_ctx),
+                "gradient_norm": progress.gradient_norm_sum / count if count else math.nan,
+            }
+        )
+        progress.loss_sum = progress.gradient_norm_sum = 0.0
+        progress.count = 0
+        progress.noise = type(progress.noise)()
+        if not math.isfinite(loss):
+            progress.status, progress.reason = "diverged", f"the test loss is not finite at step {progress.step}"
+            return
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.evaluations_since_best = loss, progress.step, 0
+            if run.patience:
+                self.best = self.engine.weights()
+        elif run.evaluate_every and progress.step % run.evaluate_every == 0:
+            progress.evaluations_since_best += 1
+        if run.patience and progress.evaluations_since_best >= run.patience:
+            progress.status = "stopped"
+            progress.reason = f"no test loss below that of step {progress.best_step} in {run.patience} evaluations"
+
+    def interrupt(self, number: int, frame: object) -> None:
+        """Ask the loop to save and end: a signal handler."""
+        self.interrupted = True
+
+    def weights(self) -> tuple[int, Arrays]:
+        """Return the weights to keep and their step: the best of a run with early stopping, else the last."""
+        if self.best and self.progress.status != "diverged":
+            return self.progress.best_step, self.best
+        return self.progress.step, self.engine.weights()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        from pipeline import checkpoint
+
+        checkpoint.save(self.scratch, self.run, self.engine.name, self.progress, self.engine.state(), self.best)
+        self.clock.lap("checkpoints")
+
+    def save_snapshot(self, step: int) -> None:
+        """Put the weights of this step aside in the scratch folder."""
+        from pipeline import results
+
+        results.write_weights(self.scratch / f"snapshot-{step}.safetensors", self.engine.weights(), self.run, step)
+        self.clock.lap("writing")
+
+    def snapshots(self, before: int) -> Arrays:
+        """Return the weights put aside at steps below `before`, named step/weight."""
+        from safetensors.numpy import load_file
+
+        return {
+            f"{step}/{name}": value
+            for step in snapshot_steps(self.run)
+            if step < min(before, self.progress.step)
+            for name, value in load_file(self.scratch / f"snapshot-{step}.safetensors").items()
+        }
+
+
+def read_run(text: str) -> Run:
+    """Return the run of a JSON text given on the command line."""
+    from pipeline.run import Run
+
+    try:
+        return Run.from_json(text)
+    except (json.JSONDecodeError, TypeError) as error:
+        raise UserError(f"--run: not the JSON of a run ({error})") from error
+
+
+def open_data(run: Run, folder: Path) -> tuple[Windows, np.ndarray]:
+    """Return the training windows and the fixed test windows of a run.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, too short for the run, or made with another vocabulary.
+    """
+    from pipeline.windows import Windows, load_tokens, test_windows
+
+    meta = folder / "meta.json"
+    if not meta.exists():
+        raise UserError(f"{meta}: no such file: make the token files first")
+    vocabulary = read_json(meta)["vocabulary"]
+    if vocabulary != run.n_vocab:
+        raise UserError(f"n_vocab: the run has {run.n_vocab}, the tokens in {folder} have {vocabulary}")
+    train, test = load_tokens(folder / "train.bin"), load_tokens(folder / "test.bin")
+    windows = Windows(train, run.n_ctx, run.batch_sequences, run.n_unique_tokens, run.seed)
+    return windows, test_windows(test, run.n_ctx, run.test_tokens)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description="Train one run.")
+    parser.add_argument("--run", required=True, help="JSON of the run")
+    parser.add_argument("--tokens", required=True, type=Path, help="folder of token files")
+    parser.add_argument("--output", required=True, type=Path, help="curve.parquet; the weights go beside it")
+    parser.add_argument("--scratch", required=True, type=Path, help="folder of the resume state")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--engine", default="auto", help="auto, native or torch")
+    parser.add_argument("--threads", type=int, default=1, help="threads on a CPU")
+    parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="seconds between checkpoints")
+    parser.add_argument("--keep-weights", action=argparse.BooleanOptionalAction, default=True, help="write weights")
+    parser.add_argument("--timing", type=Path, help="JSON file for where the time went")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train one run and write its files: weights first, curve last."""
+    clock = Clock()
+    options = parse(argv)
+    from pipeline import results
+    from pipeline.engines import make_engine
+
+    run = read_run(options.run)
+    clock.lap("start-up")
+    windows, test = open_data(run, options.tokens)
+    clock.lap("data")
+    engine = make_engine(run, options.device, options.threads, options.engine)
+    trainer = Trainer(run, engine, windows.batch, test, options.scratch, clock)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, trainer.interrupt)
+    clock.lap("start-up")
+
+    if not trainer.train(options.checkpoint_seconds):
+        print(f"stopped at step {trainer.progress.step} of {run.n_steps}: state saved", file=sys.stderr)
+        return EXIT_PREEMPTED
+    folder = options.output.parent
+    if options.keep_weights:
+        step, weights = trainer.weights()
+        results.write_weights(folder / "model.safetensors", weights, run, step)
+        if run.snapshots:
+            results.write_weights(folder / "snapshots.safetensors", trainer.snapshots(before=step), run, step)
+    results.write_curve(options.output, run, trainer.progress)
+    shutil.rmtree(options.scratch, ignore_errors=True)
+    clock.lap("writing")
+    report(trainer, options)
+    return 0
+
+
+def report(trainer: Trainer, options: argparse.Namespace) -> None:
+    """Print where the time of this process went, and write it as JSON where `--timing` asks for it."""
+    from pipeline.counts import count
+
+    run, seconds = trainer.run, trainer.clock.seconds
+    steps = trainer.progress.step - trainer.first_step
+    tokens_per_second = steps * run.batch_tokens / max(seconds.get("steps", 0.0), 1e-9)
+    timing = {
+        "run": run.id,
+        "engine": trainer.engine.name,
+        "threads": options.threads,
+        "steps": steps,
+        "seconds": {part: round(value, 4) for part, value in seconds.items()},
+        "total_seconds": round(sum(seconds.values()), 4),
+        "tokens_per_second": round(tokens_per_second),
+        "flop_per_second": round(tokens_per_second * count(run).flops_all),
+    }
+    print(
+        f"{trainer.clock.line()}; {steps} steps, {tokens_per_second:,.0f} tokens/s, "
+        f"{timing['flop_per_second']:.3g} FLOP/s, engine {trainer.engine.name}",
+        file=sys.stderr,
+    )
+    if options.timing:
+        write_json(options.timing, timing)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
