@@ -23,6 +23,7 @@ import pandas as pd
 from pipeline.counts import count
 from pipeline.figures.inputs import Inputs
 from pipeline.gather import curve_table, run_columns
+from pipeline.laws import LAWS, Estimate, Fit
 from pipeline.run import Run
 
 TRUTH = {
@@ -74,7 +75,7 @@ def critical_batch(loss: Any) -> Any:
     return TRUTH["B_star"] * np.asarray(loss, float) ** (-1 / TRUTH["alpha_B"])
 
 
-def loss_n_s(n_params: float, steps: Any, batch_tokens: float = np.inf, floor: float | None = None) -> np.ndarray:
+def loss_n_s(n_params: Any, steps: Any, batch_tokens: float = np.inf, floor: float | None = None) -> np.ndarray:
     """Return L(N, S) at a batch of `batch_tokens` (Eq 5.6, 5.4); infinite batch: S is S_min.
 
     `floor` takes the place of the first term, the loss at convergence.
@@ -420,17 +421,6 @@ def evaluations(name: str, few: bool = False) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A parameter as `pipeline.laws` gives it."""
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-    paper: float | None
-    unit: str = ""
-
-
-@dataclass(frozen=True)
 class PlantedFit:
     """A law with the planted truth, with the interface of `pipeline.laws.fit.Fit`."""
 
@@ -460,82 +450,73 @@ class PlantedFit:
 
 
 def _fit(law: str, equation: str, function: Callable[..., Any], text: str, **values: tuple[float, float]) -> PlantedFit:
-    parameters = {name: Estimate(ours, ours * 0.97, ours * 1.03, paper) for name, (ours, paper) in values.items()}
+    parameters = {name: Estimate(ours, ours * 0.97, ours * 1.03, paper, "") for name, (ours, paper) in values.items()}
     return PlantedFit(law, equation, parameters, function, text)
 
 
-def fits() -> dict[str, PlantedFit]:
-    """Return every law with the planted truth (L(C) and the logarithm: near it)."""
-    t = TRUTH
-    alpha_c = 0.060
-    a, n_l = 0.30, 8e7
-    return {
-        "L_N": _fit(
-            "L_N",
-            "1.1",
-            lambda n_params: loss_n(n_params),
-            "L = (N / 2.5e+10)^-0.080",
-            alpha_N=(t["alpha_N"], 0.076),
-            N_c=(t["N_c"], 8.8e13),
-        ),
-        "log_N": _fit(
-            "log_N",
-            "-",
-            lambda n_params: -a * np.log(n_params / n_l),
-            "L = -0.3 ln(N / 8e+07)",
-            a=(a, 0.25),
-            N_L=(n_l, 7.1e12),
-        ),
-        "L_D": _fit(
-            "L_D",
-            "1.2",
-            lambda n_tokens: loss_d(n_tokens),
-            "L = (D / 2e+10)^-0.100",
-            alpha_D=(t["alpha_D"], 0.095),
-            D_c=(t["D_c"], 5.4e13),
-        ),
-        "L_N_D": _fit(
-            "L_N_D",
-            "1.5",
-            lambda n_params, n_tokens: loss_n_d(n_params, n_tokens),
-            "L = [(2.5e+10 / N)^0.800 + 2e+10 / D]^0.100",
-            alpha_N=(t["alpha_N"], 0.076),
-            alpha_D=(t["alpha_D"], 0.103),
-            N_c=(t["N_c"], 6.4e13),
-            D_c=(t["D_c"], 1.8e13),
-        ),
-        "L_C": _fit(
-            "L_C",
-            "3.3",
-            lambda flops: (8e20 / flops) ** alpha_c,
-            "L = (C / 8e+20)^-0.060",
-            alpha_C=(alpha_c, 0.057),
-            C_c=(8e20, 1.6e7 * 8.64e19),
-        ),
-        "B_crit": _fit(
-            "B_crit",
-            "5.3",
-            lambda loss: critical_batch(loss),
-            "B_crit = 4e+05 L^-4.8",
-            alpha_B=(t["alpha_B"], 0.21),
-            B_star=(t["B_star"], 2e8),
-        ),
-        "L_N_S": _fit(
-            "L_N_S",
-            "5.6",
-            lambda n_params, steps: loss_n(n_params) + (t["S_c"] / steps) ** t["alpha_S"],
-            "L = (2.5e+10 / N)^0.080 + (40 / S)^0.760",
-            alpha_N=(t["alpha_N"], 0.077),
-            alpha_S=(t["alpha_S"], 0.76),
-            N_c=(t["N_c"], 6.5e13),
-            S_c=(t["S_c"], 2.1e3),
-        ),
+@cache
+def fits() -> dict[str, Any]:
+    """Return every law, fitted to a few points of the planted truth with a little noise; see `LAWS` for which exist.
+
+    B_crit and L(N, S) have exactly the planted constants.
+    """
+    n = np.geomspace(6e3, 8e5, 12)
+    d = np.geomspace(1e5, 2e7, 12)
+    grid_n, grid_d = (values.ravel() for values in np.meshgrid(n[::2], d[::2]))
+    points = {
+        "L_N": pd.DataFrame({"n_params": n, "loss": loss_n(n)}),
+        "log_N": pd.DataFrame({"n_params": n, "loss": loss_n(n)}),
+        "L_D": pd.DataFrame({"n_tokens": d, "loss": loss_d(d)}),
+        "L_N_D": pd.DataFrame({"n_params": grid_n, "n_tokens": grid_d, "loss": loss_n_d(grid_n, grid_d)}),
+        "L_C": _compute_points(adjusted=False),
+        "L_C_min": _compute_points(adjusted=True),
     }
+    known: dict[str, Any] = {}
+    for name, table in points.items():
+        noisy = table.loss * (1 + NOISE * random(name).standard_normal(len(table)))
+        known[name] = LAWS[name].fit(table.assign(loss=noisy), n_boot=200)
+    t = TRUTH
+    known["B_crit"] = _fit(
+        "B_crit",
+        "5.3",
+        lambda loss: critical_batch(loss),
+        "B_crit = 4e5 L^-4.76",
+        alpha_B=(t["alpha_B"], 0.21),
+        B_star=(t["B_star"], 2e8),
+    )
+    known["L_N_S"] = _fit(
+        "L_N_S",
+        "5.6",
+        lambda n_params, steps: loss_n(n_params) + (t["S_c"] / steps) ** t["alpha_S"],
+        "L = (2.5e10 / N)^0.080 + (40 / S_min)^0.760",
+        alpha_N=(t["alpha_N"], 0.077),
+        alpha_S=(t["alpha_S"], 0.76),
+        N_c=(t["N_c"], 6.5e13),
+        S_c=(t["S_c"], 2.1e3),
+    )
+    return known
 
 
-def unidentified(fit: PlantedFit, reason: str = "all points on one side") -> PlantedFit:
-    """Return a law that could not be identified."""
+def _compute_points(adjusted: bool) -> pd.DataFrame:
+    """Return the least loss at each of some computes, of models of any size."""
+    n, steps = (values.ravel() for values in np.meshgrid(np.geomspace(5e3, 8e5, 60), np.geomspace(150, 3000, 60)))
+    batch = 2048.0
+    loss = loss_n_s(n, steps, batch)
+    flops = 6 * n * batch * steps
+    if adjusted:
+        flops = flops / (1 + batch / critical_batch(loss))
+    bins = np.digitize(flops, np.geomspace(flops.min(), flops.max(), 21))
+    rows = pd.DataFrame({"flops": flops, "loss": loss}).loc[
+        lambda table: table.groupby(bins).loss.idxmin().sort_index().iloc[4:18]
+    ]
+    return rows.reset_index(drop=True)
+
+
+def unidentified(fit: Any, reason: str = "all points on one side") -> Any:
+    """Return the law as it is when the points can't decide it."""
     nothing = {name: replace(value, estimate=None, low=None, high=None) for name, value in fit.parameters.items()}
+    if isinstance(fit, Fit):
+        return replace(fit, identified=False, reason=reason, parameters=nothing, vector=None, draws=fit.draws[:0])
     return replace(fit, identified=False, reason=reason, parameters=nothing)
 
 

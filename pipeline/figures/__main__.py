@@ -40,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     for kind in ("sweep", "evaluation", "law"):
         parser.add_argument(f"--{kind}", action="append", default=[], metavar="NAME=FILE", help=f"a {kind}'s file")
     parser.add_argument("--preset", default="", help="name of the experiment, for the caption")
-    parser.add_argument("--text", default="", help="what text the runs were trained on, for the caption")
+    parser.add_argument("--title", default="", help="what the experiment is, for the caption")
     parser.add_argument("--output", required=True, metavar="SVG", help="png, csv, md and json are written beside it")
     options = parser.parse_args(argv)
     module = figure_module(options.figure)
-    inputs = Inputs.read(options.sweep, options.evaluation, options.law, options.preset, options.text)
+    inputs = Inputs.read(options.sweep, options.evaluation, options.law, options.preset, options.title)
     module.draw(inputs).save(options.output)
     return None
 

@@ -170,11 +170,24 @@ class Drawing:
             rows.x, rows.y, linestyle=dash, color=colour, linewidth=width, label=label, zorder=zorder, alpha=alpha
         )
 
+    def means(
+        self, panel: str, series: str, table: pd.DataFrame, x: str, y: str = "loss", *, scale: float = 1.0, **look: Any
+    ) -> None:
+        """Draw a table of `select.mean_over_seeds`: means with their intervals; x is divided by `scale`."""
+        self.points(panel, series, table[x] / scale, table[y], table.low, table.high, table.n, **look)
+
     def curve(
-        self, panel: str, series: str, x: Iterable[float], y: Iterable[float], *, colour: Any = style.PALE
+        self,
+        panel: str,
+        series: str,
+        x: Iterable[float],
+        y: Iterable[float],
+        *,
+        colour: Any = style.PALE,
+        label: str | None = None,
     ) -> None:
         """Draw a learning curve: a thin line behind everything else."""
-        self.line(panel, series, x, y, colour=colour, width=style.THIN, zorder=1.5, alpha=0.9)
+        self.line(panel, series, x, y, colour=colour, width=style.THIN, zorder=1.5, alpha=0.9, label=label)
 
     def band(
         self,
@@ -256,7 +269,13 @@ class Drawing:
             if where == "right":
                 more = {"bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0.0} | more
                 where = "upper left"
-            self.axes[panel].legend(loc=where, **more)
+            self.axes[panel].legend(loc=where, alignment="left", **more)
+
+    def share_y(self) -> None:
+        """Give all panels the y limits that hold what any of them shows."""
+        limits = [axes.get_ylim() for axes in self.axes.values()]
+        for axes in self.axes.values():
+            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
     def colourbar(self, panels: Sequence[str], norm: Normalize, label: str, **more: Any) -> None:
         """Draw the colour scale of `style.RAINBOW` to the right of `panels`."""
@@ -273,6 +292,11 @@ class Drawing:
             bar.outline.set_linewidth(0.4)
             if norm.__class__.__name__ == "LogNorm":
                 style.log_axis(bar.ax, label, axis="y")
+
+    def note(self, text: str) -> None:
+        """Add a sentence to the caption, once; nothing if it is empty."""
+        if text and text not in self.notes:
+            self.notes.append(text)
 
     def describe(self, title: str, paper: str, ours: str, differs: str) -> None:
         """Set the caption: the paper's title, what the paper shows, what ours shows, where they differ."""

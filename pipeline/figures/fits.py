@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing, law_grid
+from pipeline.figures.inputs import Inputs
+from pipeline.fit import RECIPES
 
 if TYPE_CHECKING:
     from pipeline.laws.fit import Fit
@@ -27,10 +30,14 @@ def draw_law(
     series: str | None = None,
     scale: float = 1.0,
     label: str | None = None,
-    where: str | None = "lower left",
+    where: str | None = None,
+    band: bool = True,
+    width: float = style.LINE,
     **fixed: float,
 ) -> bool:
-    """Draw a law of one variable and print its formula; a law that is not identified is said to be so.
+    """Draw a law of one variable with its interval; its formula goes into the legend, or into a corner.
+
+    A law that is not identified is said to be so in the same place, with the reason, and nothing is drawn.
 
     Parameters
     ----------
@@ -42,8 +49,12 @@ def draw_law(
         Name in the csv; the law's own formula if not given.
     scale
         Units of `variable` in one unit of the axis, for example 8.64e19 for an axis of PF-days and a law in FLOP.
+    label
+        Legend entry; the formula if not given, none if "".
     where
-        Corner of the panel for the formula; None prints none (an unidentified law is still said to be so).
+        Corner of the panel that the formula is written in, instead of the legend.
+    band
+        Shade the bootstrap interval of the law.
     **fixed
         Other arguments of `fit.predict`.
 
@@ -53,36 +64,96 @@ def draw_law(
         Whether the law is identified and was drawn.
     """
     if not fit.identified:
-        say_unidentified(drawing, panel, fit, where or "lower left")
+        say_unidentified(drawing, panel, fit, where)
         return False
     grid = law_grid(*x, *fitted)
-    formula = formula_of(fit)
-    y = fit.predict(**{variable: grid * scale}, **fixed)
-    drawing.law(panel, series or plain(formula), grid, y, fitted, colour=colour, label=label)
+    formula = formula_of(fit, scale)
+    arguments = {variable: grid * scale} | fixed
+    name = series or plain(formula)
+    if band and hasattr(fit, "interval") and len(fit.draws):
+        drawing.band(panel, f"{name}, 95 % interval", grid, *fit.interval(**arguments), colour=colour)
+    if label is None and where is None:
+        label = formula
+    drawing.law(panel, name, grid, fit.predict(**arguments), fitted, colour=colour, label=label or None, width=width)
     if where:
         drawing.text(panel, formula, where, colour=colour)
     return True
 
 
-def say_unidentified(drawing: Drawing, panel: str, fit: Fit, where: str = "lower left") -> None:
-    """Write on a panel, and in the caption, that a law is not identified, and why."""
-    message = f"{symbol(fit)} not identified: {fit.reason}"
-    columns = sum(1 for row in drawing.figure.axes if row.get_subplotspec() is not None) or 1
-    drawing.text(panel, textwrap.fill(message, max(26, 100 // columns)), where, colour=style.ORANGE)
-    note = f"{symbol(fit)} is not identified: {fit.reason}."
-    if note not in drawing.notes:
-        drawing.notes.append(note)
+def say_unidentified(drawing: Drawing, panel: str, fit: Fit, where: str | None = None) -> None:
+    """Write in a panel's legend (or a corner), and in the caption, that a law is not identified, and why."""
+    columns = max(1, round(drawing.figure.get_figwidth() / 2.4))
+    text = textwrap.fill(f"{symbol(fit)} not identified: {fit.reason}", max(30, 110 // columns))
+    if where:
+        drawing.text(panel, text, where, colour=style.ORANGE)
+    else:
+        drawing.axes[panel].plot([], [], linestyle="none", label=text)
+    drawing.note(f"{symbol(fit)} is not identified: {fit.reason}.")
 
 
-def formula_of(fit: Fit) -> str:
-    """Return the law's formula with its numbers, as mathtext."""
-    return fit.formula()
+def points_of(inputs: Inputs, law: str) -> pd.DataFrame:
+    """Return the rows that a law was fitted to, as `pipeline.fit` takes them from the sweeps."""
+    return RECIPES[law].points(inputs.sweeps, inputs.laws)
+
+
+def draw_means(
+    drawing: Drawing, panel: str, ends: pd.DataFrame, fitted: pd.DataFrame, x: str, label: str, **look: Any
+) -> str:
+    """Draw end points as means over seeds, those whose runs are not among `fitted` hollow.
+
+    Returns
+    -------
+    str
+        How many runs and points that is, for the caption.
+    """
+    means = select.mean_over_seeds(ends.assign(fitted=ends.run.isin(fitted.run)), x, by=select.SHAPE)
+    shown = means[~means.fitted]
+    drawing.means(panel, label, means[means.fitted], x, label=label, **look)
+    if len(shown):
+        drawing.means(panel, f"{label}, not fitted", shown, x, label="not fitted", hollow=True, **look)
+    parts = [select.plural(len(ends), "run"), f"{select.plural(len(means) - len(shown), 'point')} fitted"]
+    if len(shown):
+        parts.append(f"{len(shown)} more shown but not fitted")
+    repeats = means.n[means.n > 1]
+    if len(repeats):
+        parts.append(f"{select.plural(len(repeats), 'point')} the mean of {repeats.min()} or more seeds")
+    return ", ".join(parts)
+
+
+def formula_of(fit: Fit, scale: float = 1.0) -> str:
+    """Return the law's formula with its numbers, as mathtext; constants in FLOP are divided by `scale`."""
+    if scale == 1.0:
+        return mathtext(fit.formula())
+    values = {
+        name: fit.value(name) / (scale if parameter.unit == "FLOP" else 1.0)
+        for name, parameter in fit.parameters.items()
+    }
+    return mathtext(fit.definition.formula(values))
+
+
+def mathtext(formula: str) -> str:
+    r"""Set a plain formula as mathematics.
+
+    Examples
+    --------
+    >>> mathtext("L = (N / 8.8e13)^-0.076")
+    '$L = (N / 8.8\\times10^{13})^{-0.076}$'
+    >>> mathtext("L = [(6.4e13 / N)^(0.076/0.103) + 1.8e13 / D]^0.103")
+    '$L = [(6.4\\times10^{13} / N)^{0.076/0.103} + 1.8\\times10^{13} / D]^{0.103}$'
+    """
+    text = re.sub(r"\^\(([^()]*)\)", r"^{\1}", formula)
+    text = re.sub(r"\^(-?[\d.]+)", r"^{\1}", text)
+    text = re.sub(r"(\d)e(-?\d+)", r"\1\\times10^{\2}", text)
+    text = re.sub(r"_(\w+)", r"_{\\mathrm{\1}}", text)
+    return "$" + text.replace(" ln(", r"\,\ln(") + "$"
 
 
 def symbol(fit: Fit) -> str:
     """Return a law's name as the paper writes it: L(N), L(N, D)."""
     head, *arguments = str(fit.law).split("_")
-    return f"{head}({', '.join(arguments)})" if arguments else head
+    if arguments[-1:] == ["min"]:
+        arguments = [*arguments[:-2], f"{arguments[-2]}_min"]
+    return f"{head}({', '.join(arguments)})" if head in ("L", "log") else str(fit.law)
 
 
 def plain(formula: str) -> str:
@@ -90,10 +161,10 @@ def plain(formula: str) -> str:
 
     Examples
     --------
-    >>> plain(r"$L = (N / 8.8\\times10^{13})^{-0.076}$")
+    >>> plain(mathtext("L = (N / 8.8e13)^-0.076"))
     'L = (N / 8.8x10^13)^-0.076'
     """
-    for old, new in (("\\times", "x"), ("\\cdot", "x"), ("$", ""), ("\\,", ""), ("\\left", ""), ("\\right", "")):
+    for old, new in (("\\times", "x"), ("\\mathrm", ""), ("$", ""), ("\\,", " ")):
         formula = formula.replace(old, new)
     return formula.replace("{", "").replace("}", "").replace("\\", "")
 

@@ -47,8 +47,13 @@ class Inputs:
     """Law -> its fit. A law that a figure can do without is asked for by `laws.get`."""
     preset: str = ""
     """Name of the experiment, for captions."""
-    text: str = ""
-    """What text the runs were trained on, in words, for captions."""
+    title: str = ""
+    """What the experiment is, in words, for captions."""
+
+    @property
+    def where(self) -> str:
+        """The sentence of a caption that says which experiment this is."""
+        return f"Preset {self.preset or 'unnamed'}{f' ({self.title})' if self.title else ''}."
 
     @classmethod
     def of(
@@ -57,10 +62,10 @@ class Inputs:
         evaluations: Mapping[str, pd.DataFrame] = {},
         laws: Mapping[str, Fit] = {},
         preset: str = "",
-        text: str = "",
+        title: str = "",
     ) -> Inputs:
         """Make inputs from plain dicts of tables and fits."""
-        return cls(Named("sweep", sweeps), Named("evaluation", evaluations), Named("law", laws), preset, text)
+        return cls(Named("sweep", sweeps), Named("evaluation", evaluations), Named("law", laws), preset, title)
 
     @classmethod
     def read(
@@ -69,7 +74,7 @@ class Inputs:
         evaluations: Iterable[str] = (),
         laws: Iterable[str] = (),
         preset: str = "",
-        text: str = "",
+        title: str = "",
     ) -> Inputs:
         """Read the files of command-line options, each NAME=FILE.
 
@@ -83,7 +88,7 @@ class Inputs:
             {name: pd.read_parquet(path) for name, path in map(_named, evaluations)},
             {name: _read_law(path) for name, path in map(_named, laws)},
             preset,
-            text,
+            title,
         )
 
 

@@ -91,6 +91,8 @@ def mean_over_seeds(
     """
     keys = [*by, x]
     groups = points.groupby(keys, sort=True, dropna=False)[y]
+    if points.empty:
+        return pd.DataFrame(columns=[*keys, y, "low", "high", "n", "fitted"])
     means, counts = groups.mean(), groups.size()
     relative = points[y] / groups.transform("mean") - 1
     freedom = int((counts - 1).sum())
@@ -136,6 +138,11 @@ def anchored(x: Any, exponent: float, at_x: Any, at_y: Any) -> np.ndarray:
     return centre_y * (np.asarray(x, float) / centre_x) ** -exponent
 
 
+def not_in(points: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of runs that `others` does not have: those that a law was not fitted to."""
+    return points[~points.run.isin(others.run)].reset_index(drop=True)
+
+
 def span(values: Any) -> tuple[float, float]:
     """Return the smallest and the largest value."""
     values = np.asarray(values, float)
@@ -151,9 +158,3 @@ def plural(n: int, word: str) -> str:
     ('1 run', '3 sizes')
     """
     return f"{n} {word}{'' if n == 1 else 's'}"
-
-
-def fitted_range(law: Any, otherwise: tuple[float, float], scale: float = 1.0) -> tuple[float, float]:
-    """Return the range that a law was fitted on, in units of the axis; `otherwise` if it doesn't say."""
-    known = getattr(law, "range", None)
-    return (known[0] * scale, known[1] * scale) if known else otherwise

@@ -32,6 +32,9 @@ ORANGE = "#e1700e"
 """A figure's fit."""
 GREEN = "#2f8f6b"
 """A second fit or series."""
+BLUES = ("#8db4dd", "#3f7fc1", "#123f73")
+REDS = ("#f0a08c", "#d4523f", "#86200f")
+"""Two families of models, each from small to large."""
 
 SERIES = ("#1f5a9d", "#e1700e", "#2f8f6b", "#b0417e", "#6f5aa8", "#b58a00", "#4ba3c3", "#7a4a2b")
 """Series without an order, told apart with and without full colour vision."""
@@ -140,7 +143,7 @@ def scientific(value: float, digits: int = 2) -> str:
 class PlainLocator(ticker.MaxNLocator):
     """Ticks at round values, equally spaced in value, also on a logarithmic axis: 2.5, 3, 3.5, ..."""
 
-    def __init__(self, nbins: int = 6) -> None:
+    def __init__(self, nbins: int = 5) -> None:
         super().__init__(nbins=nbins, steps=[1, 2, 2.5, 5, 10])
 
     def view_limits(self, vmin: float, vmax: float) -> tuple[float, float]:
@@ -157,24 +160,31 @@ def loss_axis(axes: Axes, label: str = "Test loss (nats / token)", scale: str = 
     which.set_minor_formatter(ticker.NullFormatter())
 
 
-def log_axis(axes: Axes, label: str, axis: str = "x") -> None:
-    """Make an axis logarithmic, ticks at powers of ten; below two decades also at 2 and 5, above six fewer.
+def log_axis(axes: Axes, label: str, axis: str = "x", most: int | None = None) -> None:
+    """Make an axis logarithmic, with ticks at powers of ten, or at 1, 2 and 5 where it spans hardly a decade.
 
-    Call it after drawing: the ticks follow the data's range.
+    Call it after drawing: the ticks follow the data's range. `most` is how many labels there is room for.
     """
     axes.set(**{f"{axis}scale": "log", f"{axis}label": label})
     which = getattr(axes, f"{axis}axis")
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
-    decades = math.log10(high / low)
-    inside = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
-    if inside < 2 or decades < 1.3:
-        subs = (1.0, 2.0, 5.0) if decades > 0.5 else tuple(float(k) for k in range(1, 10))
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    inside = last - first + 1
+    if most is None:
+        place = axes.get_subplotspec()
+        columns = place.get_gridspec().ncols if place else 2
+        most = max(3, int(axes.figure.get_figwidth() / columns / 0.45))
+    if inside < 2:
+        decades = math.log10(high / low)
+        subs = (1.0, 2.0, 5.0) if decades > 0.6 else tuple(float(k) for k in range(1, 10))
         which.set_major_locator(ticker.LogLocator(subs=subs, numticks=20))
         which.set_major_formatter(ticker.FuncFormatter(_mantissa))
     else:
-        which.set_major_locator(ticker.LogLocator(numticks=7 if decades <= 7 else 6))
+        stride = math.ceil(inside / most)
+        powers = range(first + (-first) % stride if stride > 1 else first, last + 1, stride)
+        which.set_major_locator(ticker.FixedLocator([10.0**power for power in powers]))
         which.set_major_formatter(ticker.LogFormatterMathtext())
-    which.set_minor_locator(ticker.LogLocator(subs=tuple(range(2, 10)), numticks=50))
+    which.set_minor_locator(ticker.LogLocator(subs=tuple(range(2, 10)) if inside < 9 else (1.0,), numticks=50))
     which.set_minor_formatter(ticker.NullFormatter())
 
 
