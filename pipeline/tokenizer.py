@@ -1,7 +1,7 @@
 """Train a tokenizer: byte-level BPE as in GPT-2, or one entry a character.
 
-Byte-level BPE turns any text into tokens and back without loss. Entry 0 is `<|endoftext|>`, which ends each document; then
-come the 256 bytes; a vocabulary of 257 is bytes alone. It is trained on training documents only.
+Byte-level BPE turns any text into tokens and back without loss. Entry 0 is `<|endoftext|>`, which ends each document;
+then come the 256 bytes; a vocabulary of 257 is bytes alone. It is trained on training documents only.
 """
 
 from __future__ import annotations

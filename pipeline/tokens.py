@@ -4,8 +4,8 @@ train.bin and test.bin hold the training corpora, transfer-<corpus>.bin those th
 in the order of a seeded hash of theirs, each ended by `<|endoftext|>`: all corpora thoroughly mixed, and any prefix of
 train.bin a random sample of the documents. The first `test_fraction` of that order is test.bin.
 
-Memory stays constant at any size. Each file of documents is tokenized by itself and its documents are sorted by their keys
-(a part); then the parts are merged, one range of keys after the other. A killed job goes on after its last whole part.
+Memory stays constant at any size. Each file of documents is tokenized by itself and its documents are sorted by their
+keys (a part); then the parts are merged, one range of keys after the other. A killed job goes on after its last part.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,7 +180,7 @@ def _merge(parts: Sequence[Part], low: float, high: float, path: Path, max_token
     written = 0
     with atomic_path(path) as temporary:
         with open(temporary, "wb") as binary:
-            for first, last in zip(edges[:-1], edges[1:], strict=True):
+            for first, last in pairwise(edges):
                 for part, number in _range(parts, first, last):
                     start = part.ends[number - 1] if number else 0
                     document = part.tokens[start : part.ends[number]]

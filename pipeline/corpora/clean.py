@@ -10,19 +10,21 @@ from hashlib import blake2b
 
 import numpy as np
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\ufeff]")
+_NOTHING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\ufeff\ufffd]")  # stand for no character
 _NEWLINE = re.compile(r"\r\n?|\u2028|\u2029")
-_SPACES = re.compile(r"[^\S\n]+")  # every kind of space but a newline
+# UTF-8 once read as Windows-1252: "Â£" for "£", "â€œ" for a quotation mark. Each of its characters stands for one byte.
+_BYTE = {bytes([b]).decode("cp1252", "ignore") or chr(b): b for b in range(0x80, 0x100)}
+_CONTINUATION = "[" + "".join(re.escape(character) for character, b in _BYTE.items() if b < 0xC0) + "]"
+_MISREAD = re.compile(f"[ÂÃ]{_CONTINUATION}|â{_CONTINUATION}{{2}}")
 _TRAILING = re.compile(r"[^\S\n]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
-_HTML_SPACE = re.compile(r"\s+")
 _HTML_PARAGRAPH = re.compile(r"</?(?:p|ul|ol|dl|div|note|important|h[1-6]|pre|table)\b[^>]*>", re.IGNORECASE)
 _HTML_LINE = re.compile(r"<(?:br|li|dt|dd|tr)\b[^>]*>", re.IGNORECASE)
 _HTML_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
 def clean_text(text: str, layout: str = "prose") -> str:
-    r"""Normalise newlines and spaces of one document.
+    r"""Normalise newlines and spaces of one document, and repair characters that were read in a wrong encoding.
 
     Parameters
     ----------
@@ -35,17 +37,24 @@ def clean_text(text: str, layout: str = "prose") -> str:
     --------
     >>> clean_text("One\u00a0 line. \r\n\r\n\r\n\r\n Two. ")
     'One line.\n\nTwo.'
+    >>> clean_text("It cost Â£5.")
+    'It cost £5.'
     >>> clean_text("<p>Stops &amp; <b>starts</b>:</p> <ul> <li>now</li> <li>later</li> </ul>", layout="html")
     'Stops & starts:\n\nnow\nlater'
     """
     if layout == "html":
-        text = _HTML_PARAGRAPH.sub("\n\n", _HTML_LINE.sub("\n", _HTML_SPACE.sub(" ", text)))
+        text = _HTML_PARAGRAPH.sub("\n\n", _HTML_LINE.sub("\n", " ".join(text.split())))
         text = html.unescape(_HTML_TAG.sub("", text))
-    text = _CONTROL.sub("", _NEWLINE.sub("\n", text))
+    text = _MISREAD.sub(_reread, text)
+    text = _NOTHING.sub("", _NEWLINE.sub("\n", text))
     if layout == "code":
         return _BLANK_LINES.sub("\n\n\n", _TRAILING.sub("", text)).strip("\n")
-    text = _SPACES.sub(" ", text).replace(" \n", "\n").replace("\n ", "\n")
+    text = "\n".join(" ".join(line.split()) for line in text.split("\n"))
     return _BLANK_LINES.sub("\n\n", text).strip()
+
+
+def _reread(match: re.Match[str]) -> str:
+    return bytes(_BYTE[character] for character in match[0]).decode("utf-8", "replace")
 
 
 def text_hash(text: str, number: int = 0) -> int:

