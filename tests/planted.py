@@ -200,7 +200,7 @@ def sweep_table(name: str, runs: Iterable[tuple[Run, dict[str, Any]]]) -> pd.Dat
 
 
 def sizes(shapes: Sequence[tuple[int, int]] = LADDER, seeds: Sequence[int] = (0, 1), **changes: Any) -> pd.DataFrame:
-    """Return the sizes sweep: a ladder of shapes on all data."""
+    """Return the sizes sweep: a ladder of shapes on all data; one layer is 6 % above L(N)."""
     return sweep_table("sizes", _sizes(shapes, seeds, **changes))
 
 
@@ -217,9 +217,13 @@ Members = list[tuple[Run, dict[str, Any]]]
 
 
 def _sizes(shapes: Sequence[tuple[int, int]], seeds: Sequence[int], **changes: Any) -> Members:
-    return [
-        (make_run(*shape, seed=seed, **changes), {"fitted": shape not in SHOWN}) for shape in shapes for seed in seeds
-    ]
+    members = []
+    for shape in shapes:
+        for seed in seeds:
+            run = make_run(*shape, seed=seed, **changes)
+            floor = loss_n(count(run).n_params) * (1.06 if run.n_layer == 1 else 1)
+            members.append((run, {"fitted": shape not in SHOWN, "floor": float(floor)}))
+    return members
 
 
 def _data(shapes: Sequence[tuple[int, int]], tokens: Sequence[int | None], seeds: Sequence[int]) -> Members:
@@ -450,7 +454,10 @@ class PlantedFit:
 
 
 def _fit(law: str, equation: str, function: Callable[..., Any], text: str, **values: tuple[float, float]) -> PlantedFit:
-    parameters = {name: Estimate(ours, ours * 0.97, ours * 1.03, paper, "") for name, (ours, paper) in values.items()}
+    parameters = {
+        name: Estimate(ours, ours * 0.97, ours * 1.03, paper, "" if name.startswith("alpha") else "some")
+        for name, (ours, paper) in values.items()
+    }
     return PlantedFit(law, equation, parameters, function, text)
 
 

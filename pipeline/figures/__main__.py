@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pipeline.errors import UserError, command
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.inputs import Inputs, add_options
 
 
 def figure_module(name: str) -> ModuleType:
@@ -37,15 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Read the options, draw, write."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.figures", description=__doc__.splitlines()[0])
     parser.add_argument("figure", help="fig01 to fig24")
-    for kind in ("sweep", "evaluation", "law"):
-        parser.add_argument(f"--{kind}", action="append", default=[], metavar="NAME=FILE", help=f"a {kind}'s file")
-    parser.add_argument("--preset", default="", help="name of the experiment, for the caption")
-    parser.add_argument("--title", default="", help="what the experiment is, for the caption")
+    add_options(parser)
     parser.add_argument("--output", required=True, metavar="SVG", help="png, csv, md and json are written beside it")
     options = parser.parse_args(argv)
     module = figure_module(options.figure)
-    inputs = Inputs.read(options.sweep, options.evaluation, options.law, options.preset, options.title)
-    module.draw(inputs).save(options.output)
+    module.draw(Inputs.of_options(options)).save(options.output)
     return None
 
 

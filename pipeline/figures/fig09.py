@@ -116,5 +116,6 @@ def _excess(drawing: Drawing, law: Fit, ends: pd.DataFrame, data_sizes: list[int
     label = f"$N^{{{ratio:.2f}}} / D$" + ("" if law.identified else " (paper's exponent)")
     style.log_axis(axes, label)
     axes.set_ylabel(r"$L(N, D)\,/\,L(N, \infty) - 1$")
+    axes.yaxis.set_major_locator(style.PlainLocator())
     axes.set_ylim(bottom=min(0.0, float(rows.excess.min()) * 1.1))
     return worst

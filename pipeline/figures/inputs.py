@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,19 @@ class Inputs:
             preset,
             title,
         )
+
+    @classmethod
+    def of_options(cls, options: argparse.Namespace) -> Inputs:
+        """Read the files that the options of `add_options` name."""
+        return cls.read(options.sweep, options.evaluation, options.law, options.preset, options.title)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options that name a figure's or a table's inputs."""
+    for kind in ("sweep", "evaluation", "law"):
+        parser.add_argument(f"--{kind}", action="append", default=[], metavar="NAME=FILE", help=f"a {kind}'s file")
+    parser.add_argument("--preset", default="", help="name of the experiment")
+    parser.add_argument("--title", default="", help="what the experiment is, in words")
 
 
 def _named(option: str) -> tuple[str, Path]:

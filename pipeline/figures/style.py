@@ -178,7 +178,7 @@ def log_axis(axes: Axes, label: str, axis: str = "x", most: int | None = None) -
         decades = math.log10(high / low)
         subs = (1.0, 2.0, 5.0) if decades > 0.6 else tuple(float(k) for k in range(1, 10))
         which.set_major_locator(ticker.LogLocator(subs=subs, numticks=20))
-        which.set_major_formatter(ticker.FuncFormatter(_mantissa))
+        which.set_major_formatter(ticker.FuncFormatter(_plain if low > 0.008 and high < 2e4 else _mantissa))
     else:
         stride = math.ceil(inside / most)
         powers = range(first + (-first) % stride if stride > 1 else first, last + 1, stride)
@@ -188,11 +188,13 @@ def log_axis(axes: Axes, label: str, axis: str = "x", most: int | None = None) -
     which.set_minor_formatter(ticker.NullFormatter())
 
 
+def _plain(value: float, _: int | None = None) -> str:
+    return f"{value:g}"
+
+
 def _mantissa(value: float, _: int | None = None) -> str:
     if value <= 0:
         return ""
-    if 0.01 <= value < 1e4:
-        return f"{value:g}"
     power = math.floor(math.log10(value) + 1e-9)
     lead = round(value / 10**power)
     return rf"$10^{{{power}}}$" if lead == 1 else rf"${lead}\!\times\!10^{{{power}}}$"
