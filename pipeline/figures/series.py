@@ -1,0 +1,81 @@
+"""A series on a panel: means over seeds with their intervals, fitted sizes filled and the others hollow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.figures import style
+from pipeline.figures.drawing import Drawing
+
+LEFT_OUT = "left out of fits"
+"""Legend of hollow points."""
+
+
+def draw_means(
+    drawing: Drawing,
+    panel: str,
+    series: str,
+    means: pd.DataFrame,
+    x: str,
+    y: str = "loss",
+    *,
+    colour: Any = style.BLUE,
+    marker: str = "o",
+    dash: str | None = None,
+    label: str | None = None,
+    size: float = style.POINT,
+) -> None:
+    """Draw what `select.mean_over_seeds` gives; `dash` joins the points by a thin line of that style.
+
+    Shapes that are left out of fits are hollow, and named so once in the panel's legend.
+    """
+    if dash is not None and len(means) > 1:
+        drawing.line(panel, series, means[x], means[y], colour=colour, dash=dash, width=0.9, alpha=0.8)
+    for fitted in (True, False):
+        rows = means[means.fitted == fitted]
+        if rows.empty:
+            continue
+        drawing.means(
+            panel,
+            series if fitted else f"{series}, not fitted",
+            rows,
+            x,
+            y,
+            colour=colour,
+            marker=marker,
+            hollow=not fitted,
+            label=label if fitted else _once(drawing, panel, LEFT_OUT if label else None),
+            size=size,
+        )
+
+
+def _once(drawing: Drawing, panel: str, label: str | None) -> str | None:
+    """Return a label unless the panel has it."""
+    return None if label in drawing.axes[panel].get_legend_handles_labels()[1] else label
+
+
+def between(x: Any, y: Any, at: Any) -> np.ndarray:
+    """Interpolate y(x) on log-log axes at the values `at`; NaN outside of the range of x.
+
+    Examples
+    --------
+    >>> between([1.0, 100.0], [1.0, 4.0], [10.0, 1000.0]).tolist()
+    [2.0, nan]
+    """
+    order = np.argsort(np.asarray(x, float), kind="stable")
+    log_x, log_y = np.log(np.asarray(x, float)[order]), np.log(np.asarray(y, float)[order])
+    return np.exp(np.interp(np.log(np.asarray(at, float)), log_x, log_y, left=np.nan, right=np.nan))
+
+
+def percent(value: float, digits: int = 1, sign: bool = True) -> str:
+    """Write a part as a percentage, with its sign.
+
+    Examples
+    --------
+    >>> percent(0.0213), percent(-0.5, 0), percent(0.1, 0, sign=False)
+    ('+2.1 %', '-50 %', '10 %')
+    """
+    return f"{100 * value:{'+' if sign else ''}.{digits}f} %"
