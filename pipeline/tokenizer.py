@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from pipeline.corpora import read_documents, read_meta
 from pipeline.errors import UserError, command
 from pipeline.files import atomic_path
-from pipeline.windows import mix
+from pipeline.hashing import mix
 
 END_OF_TEXT = "<|endoftext|>"
 MAX_VOCABULARY = 65_536  # token files are uint16

@@ -103,8 +103,8 @@ def tokenize(
     }
     for name, folder in transfer.items():
         share = min(1.0, BYTES_PER_TOKEN * spec["transfer_tokens"] / read_meta(folder)["bytes"])
-        path = output.parent / f"transfer-{name}.bin"
-        meta["transfer"][name] = _merge(parts(name, folder, share), 0.0, share, path, spec["transfer_tokens"])
+        path, most = output.parent / f"transfer-{name}.bin", int(spec["transfer_tokens"])
+        meta["transfer"][name] = _merge(parts(name, folder, share), 0.0, share, path, most)
     for key, limit in (("train", spec.get("min_train_tokens", 1)), ("test", spec.get("min_test_tokens", 1))):
         if meta[key]["tokens"] < limit:
             raise UserError(

@@ -9,12 +9,12 @@ that a run is the same on any machine and for any version of NumPy.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.hashing import mix, text_hash
 
 TOKEN_TYPE = np.dtype("<u2")  # little-endian uint16: at most 65,536 vocabulary entries
 _ROUNDS = 6
@@ -144,19 +144,12 @@ def permute(places: np.ndarray, n: int, key: int) -> np.ndarray:
     return result
 
 
-def mix(values: np.ndarray) -> np.ndarray:
-    """Scramble 64-bit integers one to one (the finaliser of SplitMix64): equal bits in, unrelated bits out."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def _mix_int(value: int) -> int:
     return int(mix(np.array([(value * 0x9E3779B97F4A7C15) & _MASK], dtype=np.uint64))[0])
 
 
 def _key(seed: int, epoch: int) -> int:
-    return int.from_bytes(blake2b(f"training windows/{seed}/{epoch}".encode(), digest_size=8).digest(), "little")
+    return text_hash(f"training windows/{seed}/{epoch}")
 
 
 def test_windows(tokens: np.ndarray, n_ctx: int, n_tokens: int) -> np.ndarray:

@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpora import open_source
-from pipeline.corpora.clean import Cleaner, text_hash
+from pipeline.corpora.clean import Cleaner
 from pipeline.errors import UserError, command
 from pipeline.files import atomic_path, read_json, write_json
+from pipeline.hashing import text_hash
 
 PART_BYTES = 64 * 2**20  # text a file
 BATCH = 200  # documents cleaned together: few, since a document may be a book

@@ -6,9 +6,10 @@ import html
 import re
 from collections import Counter
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
+
+from pipeline.hashing import mix, text_hash
 
 _NOTHING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\ufeff\ufffd]")  # stand for no character
 _NEWLINE = re.compile(r"\r\n?|\u2028|\u2029")
@@ -57,11 +58,6 @@ def _reread(match: re.Match[str]) -> str:
     return bytes(_BYTE[character] for character in match[0]).decode("utf-8", "replace")
 
 
-def text_hash(text: str, number: int = 0) -> int:
-    """Return 64 bits that stand for a text; `number` tells repeated texts apart where they are kept."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8, salt=number.to_bytes(8, "little")).digest(), "little")
-
-
 class SeenFilter:
     """Which 64-bit hashes were seen: a Bloom filter, so that memory is fixed at any corpus size.
 
@@ -88,9 +84,8 @@ class SeenFilter:
         self._table = np.zeros(n_bytes, dtype=np.uint8)
 
     def _places(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        low, high = keys & np.uint64(0xFFFFFFFF), (keys >> np.uint64(32)) | np.uint64(1)
-        steps = np.arange(1, self.PROBES + 1, dtype=np.uint64)[:, None]  # (PROBES, 1)
-        bits = (keys + steps * (high * low + high)) % np.uint64(8 * len(self._table))  # (PROBES, n_keys)
+        probes = np.arange(1, self.PROBES + 1, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
+        bits = mix(keys + probes) % np.uint64(8 * len(self._table))  # (PROBES, n_keys)
         return bits >> np.uint64(3), np.uint8(1) << (bits & np.uint64(7)).astype(np.uint8)
 
     def add(self, keys: np.ndarray) -> None:

@@ -40,7 +40,7 @@ def load(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, d
         documents = datasets.load_dataset(
             name, source.get("config"), split=source["split"], revision=commit, streaming=True
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:  # no such split or files; a loading script
         raise UserError(f"hub source {name}: {error}") from error
     columns = documents.column_names
     if columns and field not in columns:
