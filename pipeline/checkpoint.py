@@ -8,6 +8,7 @@ state or the new one. Batches, learning rates and dropout are functions of the s
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,12 @@ def save(scratch: Path, run: Run, engine: str, progress: Progress, state: Arrays
 
 
 def load(scratch: Path, run: Run, engine: str) -> tuple[Progress, Arrays, Arrays] | None:
-    """Read what `save` wrote, or return None when there is nothing.
+    """Read what `save` wrote; None when there is nothing, or it is of the other engine (which must start anew).
 
     Raises
     ------
     UserError
-        When the checkpoint is of another run or another engine.
+        When the checkpoint is of another run.
     """
     path = scratch / FILE
     if not path.exists():
@@ -80,9 +81,12 @@ def load(scratch: Path, run: Run, engine: str) -> tuple[Progress, Arrays, Arrays
     with safe_open(path, framework="numpy") as file:
         header = json.loads(file.metadata()["checkpoint"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    for name, wanted in (("run", run.to_json()), ("engine", engine)):
-        if header[name] != wanted:
-            raise UserError(f"{path}: is of {name} {header[name]}, not {wanted}; delete the folder to start anew")
+    owner = Run.from_json(header["run"])
+    if owner != run:
+        raise UserError(f"{path}: holds the state of {owner.id}, not of {run.id}; delete it to start anew")
+    if header["engine"] != engine:
+        print(f"{path}: is of engine {header['engine']}, not {engine}: the run starts anew", file=sys.stderr)
+        return None
     progress = Progress(**header["progress"])
     progress.noise = NoiseScale(**header["progress"]["noise"])
     parts = {

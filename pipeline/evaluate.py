@@ -3,7 +3,8 @@
     python -m pipeline.evaluate --run JSON --tokens DIR --weights DIR --tokens-per-corpus N --output evaluation.parquet
 
 One row a (step, corpus, position): the final weights, and each snapshot of a run that keeps some. Corpora are `train`
-(a sample of the tokens that the run trained on), `test`, and the held-out ones by their own name. Positions count from 1.
+(a sample of the tokens that the run trained on), `test`, and the held-out ones by their own name. Positions count
+from 1.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import numpy as np
 from pipeline.clock import Clock
 from pipeline.engines import Engine, make_engine
 from pipeline.errors import UserError, command
-from pipeline.files import atomic_path
-from pipeline.results import read_weights
+from pipeline.results import read_weights, write_table
 from pipeline.run import Run
 from pipeline.train import read_run
 from pipeline.windows import load_tokens, test_windows
@@ -103,11 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = evaluate(engine, run, options.weights, windows)
     clock.lap("evaluation")
 
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with atomic_path(options.output) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+    write_table(options.output, columns)
     clock.lap("writing")
     print(clock.line(), file=sys.stderr)
 

@@ -16,22 +16,24 @@ import math
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from safetensors.numpy import load_file
+
+from pipeline import checkpoint, results
+from pipeline.checkpoint import Arrays, Progress
 from pipeline.clock import Clock
+from pipeline.counts import count
+from pipeline.engines import Engine, StepResult, make_engine
 from pipeline.errors import UserError, command
 from pipeline.files import read_json, write_json
 from pipeline.optim import learning_rate
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from pipeline.checkpoint import Arrays, Progress
-    from pipeline.engines import Engine, StepResult
-    from pipeline.run import Run
-    from pipeline.windows import Windows
+from pipeline.run import Run
+from pipeline.steps import evaluation_steps, snapshot_steps
+from pipeline.windows import Windows, load_tokens, test_windows
 
 EXIT_PREEMPTED = 75
 """Exit code after SIGTERM or SIGINT, EX_TEMPFAIL of sysexits.h: the state is saved, start the command again."""
@@ -39,46 +41,6 @@ DIVERGENCE_MARGIN = 0.5
 """A training loss this much above the initial test loss, in nats, is a sign of divergence."""
 DIVERGENCE_STEPS = 100
 """So many such steps in a row are divergence."""
-
-
-def log_spaced(last: int, count: int) -> list[int]:
-    """Return `count` whole numbers from 1 to `last`, evenly spaced in the logarithm, without repeats.
-
-    Examples
-    --------
-    >>> log_spaced(1000, 4)
-    [1, 10, 100, 1000]
-    >>> log_spaced(5, 8)
-    [1, 2, 3, 4, 5]
-    """
-    return sorted({round(last ** (i / max(count - 1, 1))) for i in range(count)} | {1, last})
-
-
-def evaluation_steps(run: Run) -> list[int]:
-    """Return the steps after which the test loss is measured: 0, log-spaced ones, and every `evaluate_every`.
-
-    Examples
-    --------
-    >>> from pipeline.run import Run
-    >>> run = Run(tokens="t", n_layer=1, d_model=8, n_vocab=64, n_steps=100, lr=0.01, evaluations=3, evaluate_every=40)
-    >>> evaluation_steps(run)
-    [0, 1, 10, 40, 80, 100]
-    """
-    regular = range(run.evaluate_every, run.n_steps + 1, run.evaluate_every) if run.evaluate_every else ()
-    return sorted({0, *log_spaced(run.n_steps, run.evaluations), *regular})
-
-
-def snapshot_steps(run: Run) -> list[int]:
-    """Return the steps whose weights are kept besides the final ones: log-spaced from 1, the last step left out.
-
-    Examples
-    --------
-    >>> from pipeline.run import Run
-    >>> run = Run(tokens="t", n_layer=1, d_model=8, n_vocab=64, n_steps=1000, lr=0.01, snapshots=3)
-    >>> snapshot_steps(run)
-    [1, 10, 100]
-    """
-    return log_spaced(run.n_steps, run.snapshots + 1)[:-1] if run.snapshots else []
 
 
 class Trainer:
@@ -100,25 +62,31 @@ class Trainer:
         Takes the time of each part.
     """
 
-    def __init__(self, run: Run, engine: Engine, batches, test: np.ndarray, scratch: Path, clock: Clock) -> None:
-        from pipeline import checkpoint
-
+    def __init__(
+        self,
+        run: Run,
+        engine: Engine,
+        batches: Callable[[int], np.ndarray],
+        test: np.ndarray,
+        scratch: Path,
+        clock: Clock,
+    ) -> None:
         self.run, self.engine, self.batches, self.test = run, engine, batches, test
         self.scratch, self.clock = scratch, clock
         self.interrupted = False
         self.best: Arrays = {}
-        self.progress: Progress = checkpoint.Progress()
+        self.progress = Progress()
         saved = checkpoint.load(scratch, run, engine.name)
         if saved:
             self.progress, state, self.best = saved
             engine.load(state)
             clock.lap("checkpoints")
+        self.first_step = self.progress.step
 
     def train(self, checkpoint_seconds: float) -> bool:
         """Make steps until the run ends; return False when it was interrupted and its state is saved."""
         run, progress, clock = self.run, self.progress, self.clock
         evaluated, kept = set(evaluation_steps(run)), set(snapshot_steps(run))
-        self.first_step = progress.step
         if not progress.rows:
             self.evaluate(lr=0.0)
         next_save = clock.last + checkpoint_seconds
@@ -202,10 +170,6 @@ class Trainer:
             progress.status = "stopped"
             progress.reason = f"no test loss below that of step {progress.best_step} in {run.patience} evaluations"
 
-    def interrupt(self, number: int, frame: object) -> None:
-        """Ask the loop to save and end: a signal handler."""
-        self.interrupted = True
-
     def weights(self) -> tuple[int, Arrays]:
         """Return the weights to keep and their step: the best of a run with early stopping, else the last."""
         if self.best and self.progress.status != "diverged":
@@ -214,22 +178,16 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        from pipeline import checkpoint
-
         checkpoint.save(self.scratch, self.run, self.engine.name, self.progress, self.engine.state(), self.best)
         self.clock.lap("checkpoints")
 
     def save_snapshot(self, step: int) -> None:
         """Put the weights of this step aside in the scratch folder."""
-        from pipeline import results
-
         results.write_weights(self.scratch / f"snapshot-{step}.safetensors", self.engine.weights(), self.run, step)
         self.clock.lap("writing")
 
     def snapshots(self, before: int) -> Arrays:
         """Return the weights put aside at steps below `before`, named step/weight."""
-        from safetensors.numpy import load_file
-
         return {
             f"{step}/{name}": value
             for step in snapshot_steps(self.run)
@@ -238,10 +196,23 @@ class Trainer:
         }
 
 
+@contextmanager
+def signals_to(trainer: Trainer) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the loop of `trainer` after its step."""
+
+    def interrupt(number: int, frame: object) -> None:
+        trainer.interrupted = True
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def read_run(text: str) -> Run:
     """Return the run of a JSON text given on the command line."""
-    from pipeline.run import Run
-
     try:
         return Run.from_json(text)
     except (json.JSONDecodeError, TypeError) as error:
@@ -256,8 +227,6 @@ def open_data(run: Run, folder: Path) -> tuple[Windows, np.ndarray]:
     UserError
         When a file is missing, too short for the run, or made with another vocabulary.
     """
-    from pipeline.windows import Windows, load_tokens, test_windows
-
     meta = folder / "meta.json"
     if not meta.exists():
         raise UserError(f"{meta}: no such file: make the token files first")
@@ -290,21 +259,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train one run and write its files: weights first, curve last."""
     clock = Clock()
     options = parse(argv)
-    from pipeline import results
-    from pipeline.engines import make_engine
-
     run = read_run(options.run)
     clock.lap("start-up")
     windows, test = open_data(run, options.tokens)
     clock.lap("data")
     engine = make_engine(run, options.device, options.threads, options.engine)
     trainer = Trainer(run, engine, windows.batch, test, options.scratch, clock)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, trainer.interrupt)
     clock.lap("start-up")
-
-    if not trainer.train(options.checkpoint_seconds):
-        print(f"stopped at step {trainer.progress.step} of {run.n_steps}: state saved", file=sys.stderr)
+    with signals_to(trainer):
+        ended = trainer.train(options.checkpoint_seconds)
+    if not ended:
+        report(trainer, options)
+        print(f"interrupted at step {trainer.progress.step} of {run.n_steps}: state saved", file=sys.stderr)
         return EXIT_PREEMPTED
     folder = options.output.parent
     if options.keep_weights:
@@ -321,8 +287,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report(trainer: Trainer, options: argparse.Namespace) -> None:
     """Print where the time of this process went, and write it as JSON where `--timing` asks for it."""
-    from pipeline.counts import count
-
     run, seconds = trainer.run, trainer.clock.seconds
     steps = trainer.progress.step - trainer.first_step
     tokens_per_second = steps * run.batch_tokens / max(seconds.get("steps", 0.0), 1e-9)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.files import write_json
+from pipeline.run import Run
 
 TINY_VOCABULARY = 64
 
@@ -37,3 +39,30 @@ def tiny_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     meta["transfer"] = {"other": {"file": "transfer-other.bin", "tokens": sizes["transfer-other"]}}
     write_json(folder / "meta.json", meta)
     return folder
+
+
+@pytest.fixture
+def tiny_run(tiny_tokens: Path) -> Callable[..., Run]:
+    """A function that makes a run on `tiny_tokens`, with some fields changed."""
+
+    def make(**fields: object) -> Run:
+        shape = {"n_layer": 1, "d_model": 16, "n_head": 2, "n_vocab": TINY_VOCABULARY, "n_ctx": 16}
+        training = {"n_steps": 60, "lr": 0.01, "batch_sequences": 4, "warmup_steps": 5, "test_tokens": 512}
+        return Run(**{"tokens": tiny_tokens.name, "evaluations": 10} | shape | training | fields)
+
+    return make
+
+
+@pytest.fixture
+def train(tiny_tokens: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A function that trains a run in this process, on one CPU, and returns the folder of its files."""
+    from pipeline.train import main
+
+    def run_it(run: Run, *options: str, folder: str = "run", code: int = 0) -> Path:
+        output = tmp_path / folder / "curve.parquet"
+        arguments = ["--run", run.to_json(), "--tokens", str(tiny_tokens), "--output", str(output)]
+        arguments += ["--scratch", str(tmp_path / "scratch" / folder), "--device", "cpu", *options]
+        assert main(arguments) == code
+        return output.parent
+
+    return run_it

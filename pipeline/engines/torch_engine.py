@@ -18,7 +18,7 @@ from pipeline.engines import StepResult
 from pipeline.models import lstm, recurrent, transformer
 from pipeline.run import Run
 
-_LOGITS = {"transformer": transformer.logits, "recurrent": recurrent.logits, "lstm": lstm.logits}
+LOGITS = {"transformer": transformer.logits, "recurrent": recurrent.logits, "lstm": lstm.logits}
 EVALUATION_TOKENS = 16_384
 """Tokens evaluated at once, to bound the memory of the logits."""
 
@@ -65,7 +65,7 @@ class TorchEngine:
             norms = None
         norm = torch.nn.utils.get_total_norm(gradients)
         if self.run.clip:
-            torch._foreach_mul_(gradients, (self.run.clip / norm).clamp(max=1.0))
+            torch._foreach_mul_(gradients, (self.run.clip / (norm + 1e-6)).clamp(max=1.0))
         for leaf, gradient in zip(self._leaves, gradients, strict=True):
             leaf.grad = gradient
         for group in self._optimizer.param_groups:
@@ -120,7 +120,7 @@ class TorchEngine:
         """Return the loss of each token: (batch, n_ctx + 1) -> (batch, n_ctx)."""
         bfloat16 = self.run.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            logits = _LOGITS[self.run.family](self._weights, tokens[:, :-1], self.run, dropout)
+            logits = LOGITS[self.run.family](self._weights, tokens[:, :-1], self.run, dropout)
         return F.cross_entropy(logits.float().transpose(1, 2), tokens[:, 1:], reduction="none")
 
     def _gradients(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -141,7 +141,10 @@ class TorchEngine:
 
 
 def _optimizer(run: Run, leaves: list[Tensor]) -> torch.optim.Optimizer:
-    """Return AdamW with decay on matrices only, or Adafactor (whose rate is torch's: relative to each matrix' size)."""
+    """Return AdamW or Adafactor; weights decay in matrices, embeddings included, and not in norms and biases.
+
+    Adafactor's steps are relative, as in Shazeer & Stern 2018: min(lr, step^-1/2) times the size of each weight.
+    """
     groups = [
         {"params": [leaf for leaf in leaves if leaf.ndim > 1], "weight_decay": run.weight_decay},
         {"params": [leaf for leaf in leaves if leaf.ndim == 1], "weight_decay": 0.0},
