@@ -48,6 +48,8 @@ def draw(inputs: Inputs) -> Drawing:
     drawing = Drawing(list(PANELS), height=2.6)
     shapes, lost = select.usable(inputs.sweeps["shapes"], "shapes")
     drawing.note(lost)
+    compute = _compute_for_a_percent(inputs)
+    drawing.axes["aspect"].plot([], [], linestyle="none", label=compute or None)
     ends = _at_equal_size(drawing, select.end_points(shapes, "final"), inputs)
     found = [_panel(drawing, name, panel, ends[ends.label == name]) for name, panel in PANELS.items()]
     top = max([TOP, *(1.35 * axes.dataLim.y1 for axes in drawing.axes.values())])  # room for the legends
@@ -56,14 +58,11 @@ def draw(inputs: Inputs) -> Drawing:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylabel("")
     drawing.axes["d_ff_ratio"].set_ylabel("Loss increase")
-    note = _compute_for_a_percent(inputs)
-    if note:
-        drawing.text("aspect", note, "upper right", size=6.5)
     drawing.describe(
         TITLE,
         "At fixed N the loss varies by a few percent over a wide range of shapes: under 3 % for aspect ratios of about "
         "5 to 250 and d_ff / d_model up to 8. 22 % more compute makes up for 1 % of loss.",
-        f"Loss increase of each series over its best shape: {'; '.join(found)}. {note.replace(chr(10), ' ')}".strip(),
+        f"Loss increase of each series over its best shape: {'; '.join(found)}. {compute.replace(chr(10), ' ')}".strip(),
         f"{inputs.where} Our N is far below the paper's 25M to 1.5B, so that extreme ratios mean widths of a few "
         "units. The best of several shapes is low partly by chance: increases of the size of the seeds' spread mean "
         "nothing.",
@@ -89,7 +88,7 @@ def _at_equal_size(drawing: Drawing, ends: pd.DataFrame, inputs: Inputs) -> pd.D
     if law.identified:
         ends["loss"] *= law.predict(n_params=ends.centre) / law.predict(n_params=ends.n_params)
     else:
-        drawing.text("d_ff_ratio", f"not corrected to equal N:\n{symbol(law)} not identified", "upper right", size=6.5)
+        drawing.axes["d_ff_ratio"].plot([], [], linestyle="none", label=f"N differ: {symbol(law)} not identified")
         drawing.note(f"Losses are not corrected to equal N, since {symbol(law)} is not identified: {law.reason}.")
     return ends
 
