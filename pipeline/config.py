@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import jsonschema
 import yaml
 
 from pipeline.errors import UserError
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def check_config(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
@@ -33,11 +36,11 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> dict[str
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
     errors = list(jsonschema.Draft202012Validator(schema).iter_errors(dict(config)))
     if errors:
-        raise UserError(_line(jsonschema.exceptions.best_match(errors)))
+        raise UserError(_line(jsonschema.exceptions.best_match(errors), schema))
     return dict(config)
 
 
-def _line(error: jsonschema.ValidationError) -> str:
+def _line(error: jsonschema.ValidationError, root: Mapping[str, Any]) -> str:
     """Say in one line where the config is wrong and what is allowed there."""
     where = "config: " + "/".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
@@ -50,28 +53,28 @@ def _line(error: jsonschema.ValidationError) -> str:
         return f"{where}: the key {missing} is missing".replace(": :", ":")
     value = error.instance
     hint = ""
-    if isinstance(value, str) and "number" in str(error.validator_value) + str(error.schema):
-        try:
-            hint = f" (YAML reads it as text: write {float(value):.6e})"
-        except ValueError:
-            hint = ""
-    return f"{where}: {value!r} is not allowed: {_allowed(error.schema)}{hint}"
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        hint = f" (YAML reads {value} as text: write {float(value):.6e})"
+    return f"{where}: {value!r} is not allowed: {_allowed(error.schema, root)}{hint}"
 
 
-def _allowed(schema: Any) -> str:
+def _allowed(schema: Any, root: Mapping[str, Any]) -> str:
     """Put what a schema allows in words."""
     if not isinstance(schema, Mapping):
         return "nothing goes here"
+    if "$ref" in schema:
+        return _allowed(root["$defs"][schema["$ref"].rsplit("/", 1)[1]], root)
     if "enum" in schema:
         return "one of " + ", ".join(str(value) for value in schema["enum"])
     if "const" in schema:
         return str(schema["const"])
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            return " or ".join(_allowed(option) for option in schema[key])
-    words = [str(schema.get("type", "something else"))]
+            return " or ".join(_allowed(option, root) for option in schema[key])
+    kind = schema.get("type", "something else")
+    words = [" or ".join(kind) if isinstance(kind, list) else kind]
     names = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "pattern": "matching"}
     words += [f"{word} {schema[key]}" for key, word in names.items() if key in schema]
     if "items" in schema:
-        words.append(f"of {_allowed(schema['items'])}")
+        words.append(f"of {_allowed(schema['items'], root)}")
     return " ".join(words)

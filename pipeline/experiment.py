@@ -39,7 +39,19 @@ class Experiment:
                 if name not in config["corpora"]:
                     known = ", ".join(sorted(config["corpora"]))
                     raise UserError(f"config: data/{role}: {name!r} is not a corpus; there are {known}")
+        self._check_data_sets()
         catalog.check_sizes(self.needs, self.sweeps)
+
+    def _check_data_sets(self) -> None:
+        """Refuse a run that asks for more unique tokens than the text is sure to give."""
+        sure = self.config["data"]["min_train_tokens"]
+        for name, members in self.sweeps.items():
+            most = max(member.run.n_unique_tokens or 0 for member in members)
+            if most > sure:
+                raise UserError(
+                    f"config: sweeps/{name}/n_unique_tokens: {most:,} is above data/min_train_tokens {sure:,.0f}, "
+                    "which is all that the corpora are sure to give"
+                )
 
     @cached_property
     def corpora(self) -> dict[str, tuple[str, Mapping[str, Any]]]:

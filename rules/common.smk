@@ -21,7 +21,7 @@ except UserError as error:
 PRESET = EXPERIMENT.preset
 TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
 
-shell.prefix(f"export PYTHONPATH={workflow.basedir}${{PYTHONPATH:+:$PYTHONPATH}}; ")
+shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")
 
 
 wildcard_constraints:
@@ -68,12 +68,18 @@ def transfer_documents(wildcards):
 
 def train_corpora(wildcards):
     """Return NAME=FOLDER of each corpus that is trained on."""
-    return [f"{name}={os.path.dirname(meta_of_corpus(name))}" for name in config["data"]["train"]]
+    return [
+        f"{name}={os.path.dirname(meta_of_corpus(name))}"
+        for name in config["data"]["train"]
+    ]
 
 
 def transfer_corpora(wildcards):
     """Return NAME=FOLDER of each corpus that is only evaluated on."""
-    return [f"{name}={os.path.dirname(meta_of_corpus(name))}" for name in config["data"]["transfer"]]
+    return [
+        f"{name}={os.path.dirname(meta_of_corpus(name))}"
+        for name in config["data"]["transfer"]
+    ]
 
 
 # Runs and sweeps
@@ -106,18 +112,26 @@ def minutes_of_run(wildcards, attempt):
 
 def curves_of_sweep(wildcards):
     """Return the curves of a sweep's runs."""
-    return [f"results/runs/{member.run.id}/curve.parquet" for member in SWEEPS[wildcards.sweep]]
+    return [
+        f"results/runs/{member.run.id}/curve.parquet"
+        for member in SWEEPS[wildcards.sweep]
+    ]
 
 
 def evaluations_of_sweep(wildcards):
     """Return the evaluations of a sweep's runs."""
-    return [f"results/runs/{member.run.id}/evaluation.parquet" for member in SWEEPS[wildcards.sweep]]
+    return [
+        f"results/runs/{member.run.id}/evaluation.parquet"
+        for member in SWEEPS[wildcards.sweep]
+    ]
 
 
 def members_json(wildcards):
     """Return run id -> [label, fitted] of a sweep as JSON."""
     members = SWEEPS[wildcards.sweep]
-    return json.dumps({member.run.id: [member.label, member.fitted] for member in members})
+    return json.dumps(
+        {member.run.id: [member.label, member.fitted] for member in members}
+    )
 
 
 # Laws, figures and tables
@@ -127,7 +141,9 @@ def sources(needs, preset):
     """Return the files behind a catalog entry, by kind."""
     return {
         "sweeps": [f"results/{preset}/sweeps/{name}.parquet" for name in needs.sweeps],
-        "evaluations": [f"results/{preset}/evaluations/{name}.parquet" for name in needs.evaluations],
+        "evaluations": [
+            f"results/{preset}/evaluations/{name}.parquet" for name in needs.evaluations
+        ],
         "laws": [f"results/{preset}/laws/{name}.json" for name in needs.laws],
     }
 
@@ -174,12 +190,15 @@ def table_options(wildcards):
 
 def law_modules(wildcards):
     """Return the code of the fits, so that an edit fits again."""
-    return sorted(glob_code("pipeline/laws")) + [f"{workflow.basedir}/pipeline/{name}.py" for name in ("fit", "points")]
+    return [*glob_code("pipeline/laws"), f"{workflow.basedir}/pipeline/fit.py"]
 
 
 def figure_modules(wildcards):
     """Return the code of one figure, so that an edit draws it again and no other."""
-    return [f"{workflow.basedir}/pipeline/figures/{name}.py" for name in (wildcards.figure, "style")]
+    return [
+        f"{workflow.basedir}/pipeline/figures/{name}.py"
+        for name in (wildcards.figure, "style")
+    ]
 
 
 def table_modules(wildcards):
@@ -190,7 +209,9 @@ def table_modules(wildcards):
 def glob_code(folder):
     """Return the Python files of a folder of the workflow."""
     where = os.path.join(workflow.basedir, folder)
-    return [os.path.join(where, name) for name in os.listdir(where) if name.endswith(".py")]
+    return sorted(
+        os.path.join(where, name) for name in os.listdir(where) if name.endswith(".py")
+    )
 
 
 # Targets: what the preset's figures and tables need
@@ -198,17 +219,28 @@ def glob_code(folder):
 
 def figure_files():
     """Return every figure of the preset."""
-    return [f"results/{PRESET}/figures/{name}.{end}" for name in EXPERIMENT.figures for end in ("svg", "png", "csv")]
+    return [
+        f"results/{PRESET}/figures/{name}.{end}"
+        for name in EXPERIMENT.figures
+        for end in ("svg", "png", "csv")
+    ]
 
 
 def table_files():
     """Return every table of the preset."""
-    return [f"results/{PRESET}/tables/{name}.{end}" for name in EXPERIMENT.tables for end in ("csv", "md")]
+    return [
+        f"results/{PRESET}/tables/{name}.{end}"
+        for name in EXPERIMENT.tables
+        for end in ("csv", "md")
+    ]
 
 
 def law_files():
     """Return every law of the preset."""
-    return [f"results/{PRESET}/laws/{law}.json" for law in catalog.all_laws(EXPERIMENT.needs)]
+    return [
+        f"results/{PRESET}/laws/{law}.json"
+        for law in catalog.all_laws(EXPERIMENT.needs)
+    ]
 
 
 def evaluation_files():
@@ -220,4 +252,10 @@ def evaluation_files():
 def curve_files():
     """Return the curve of every run that a figure or table of the preset needs."""
     sweeps = catalog.all_sweeps(EXPERIMENT.needs)
-    return sorted({f"results/runs/{member.run.id}/curve.parquet" for name in sweeps for member in SWEEPS[name]})
+    return sorted(
+        {
+            f"results/runs/{member.run.id}/curve.parquet"
+            for name in sweeps
+            for member in SWEEPS[name]
+        }
+    )

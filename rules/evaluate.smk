@@ -36,7 +36,7 @@ rule evaluate:
             --weights "$(dirname {input.weights:q})" \
             --tokens-per-corpus {params.tokens_per_corpus} \
             --output {output:q} \
-            2> {log:q}
+            2>{log:q}
         """
 
 
@@ -63,5 +63,5 @@ rule gather_evaluations:
             --runs results/runs \
             --tokens {input.tokens:q} \
             --output {output:q} \
-            2> {log:q}
+            2>{log:q}
         """

@@ -34,7 +34,7 @@ rule plot:
             --preset {wildcards.preset} \
             --title {params.title:q} \
             --output {output.svg:q} \
-            2> {log:q}
+            2>{log:q}
         """
 
 
@@ -61,5 +61,5 @@ rule tabulate:
             {params.sources} \
             --preset {wildcards.preset} \
             --output {output.csv:q} \
-            2> {log:q}
+            2>{log:q}
         """

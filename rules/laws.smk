@@ -29,5 +29,5 @@ rule fit:
             --bootstrap {params.bootstrap} \
             --seed {params.seed} \
             --output {output:q} \
-            2> {log:q}
+            2>{log:q}
         """

@@ -60,5 +60,5 @@ rule plan:
         python -m pipeline.plan \
             --config {params.config:q} \
             --cores {params.cores} \
-            2> {log:q}
+            2>{log:q}
         """

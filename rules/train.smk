@@ -38,7 +38,7 @@ rule train:
             --tokens "$(dirname {input.tokens:q})" \
             --output {output.curve:q} \
             --scratch results/scratch/{wildcards.run} \
-            2> {log:q}
+            2>{log:q}
         """
 
 
@@ -63,5 +63,5 @@ rule gather:
             --runs results/runs \
             --tokens {input.tokens:q} \
             --output {output:q} \
-            2> {log:q}
+            2>{log:q}
         """
