@@ -475,8 +475,8 @@ def fits() -> dict[str, Any]:
         "log_N": pd.DataFrame({"n_params": n, "loss": loss_n(n)}),
         "L_D": pd.DataFrame({"n_tokens": d, "loss": loss_d(d)}),
         "L_N_D": pd.DataFrame({"n_params": grid_n, "n_tokens": grid_d, "loss": loss_n_d(grid_n, grid_d)}),
-        "L_C": _compute_points(adjusted=False),
-        "L_C_min": _compute_points(adjusted=True),
+        "L_C": compute_points(adjusted=False),
+        "L_C_min": compute_points(adjusted=True),
     }
     known: dict[str, Any] = {}
     for name, table in points.items():
@@ -504,7 +504,8 @@ def fits() -> dict[str, Any]:
     return known
 
 
-def _compute_points(adjusted: bool) -> pd.DataFrame:
+@cache
+def compute_points(adjusted: bool) -> pd.DataFrame:
     """Return the least loss at each of some computes, of models of any size."""
     n, steps = (values.ravel() for values in np.meshgrid(np.geomspace(5e3, 8e5, 60), np.geomspace(150, 3000, 60)))
     batch = 2048.0

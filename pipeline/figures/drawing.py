@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from pipeline.errors import UserError
 from pipeline.figures import style
@@ -299,8 +300,12 @@ class Drawing:
             self.notes.append(text)
 
     def describe(self, title: str, paper: str, ours: str, differs: str) -> None:
-        """Set the caption: the paper's title, what the paper shows, what ours shows, where they differ."""
+        """End the drawing: make room for legends, and set the caption.
+
+        The caption says what the paper shows, what ours shows, and where they differ; it begins with the paper's title.
+        """
         self.caption = Caption(title, paper, " ".join([ours, *self.notes]), differs)
+        self._make_room()
 
     def table(self) -> pd.DataFrame:
         """Return what was drawn, in the order of drawing: one row a point or vertex."""
@@ -325,6 +330,23 @@ class Drawing:
             with atomic_path(path.with_suffix(".md")) as temporary:
                 temporary.write_text(self.caption.markdown(), encoding="utf-8")
             write_json(path.with_suffix(".json"), {"figure": path.stem} | asdict(self.caption))
+
+    def _make_room(self, most: int = 10) -> None:
+        """Widen the y axis of a panel whose legend lies on its data, on the legend's side, by steps of 6 %."""
+        legends = {panel: axes.get_legend() for panel, axes in self.axes.items() if axes.get_legend()}
+        if not legends:
+            return
+        with matplotlib.rc_context(style.SETTINGS):
+            self.figure.draw_without_rendering()  # the layout, in pixels
+        table = self.table()
+        for panel, legend in legends.items():
+            axes, box = self.axes[panel], legend.get_window_extent().padded(2)
+            vertices = table[(table.panel == panel) & (table.kind != "band")][["x", "y"]].to_numpy()
+            for _ in range(most):
+                x, y = axes.transData.transform(vertices).T
+                if not ((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).any():
+                    break
+                _widen(axes, up=_middle(legend) > _middle(axes))
 
     def _record(
         self,
@@ -354,6 +376,20 @@ class Drawing:
         frame = frame[np.isfinite(frame.x) & np.isfinite(frame.y)].reset_index(drop=True)
         self._rows.append(frame)
         return frame
+
+
+def _middle(artist: Axes | Legend) -> float:
+    box = artist.get_window_extent()
+    return (box.y0 + box.y1) / 2
+
+
+def _widen(axes: Axes, up: bool, part: float = 0.06) -> None:
+    """Move one end of the y axis outward by a part of its length, as it is drawn."""
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(np.array(axes.get_ylim()))
+    step = part * (high - low)
+    low, high = (low, high + step) if up else (low - step, high)
+    axes.set_ylim(*scale.inverted().transform(np.array([low, high])))
 
 
 def law_grid(low: float, high: float, *inside: float, n: int = 120) -> np.ndarray:

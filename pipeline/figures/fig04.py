@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import draw_law, estimate, formula_of, points_of, say_unidentified
+from pipeline.figures.fits import draw_law, estimate, points_of, title_law
 from pipeline.figures.inputs import Inputs
 
 TITLE = "Performance when varying amount of data and model size, or model and training size, simultaneously."
@@ -66,10 +66,7 @@ def _data(drawing: Drawing, inputs: Inputs) -> str:
     axes = drawing.axes["data"]
     style.loss_axis(axes, "Early-stopped test loss (nats / token)")
     style.log_axis(axes, "Dataset size (tokens)")
-    if law.identified:
-        axes.set_title(formula_of(law), fontsize=7)
-    else:
-        say_unidentified(drawing, "data", law, "lower left")
+    title_law(drawing, "data", law)
     drawing.legend("data", "right")
     return (
         f"Left: {select.plural(len(ends), 'run')}, {select.plural(len(sizes), 'size')} by "

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing, law_grid
-from pipeline.figures.fits import draw_law, estimate, formula_of, points_of, say_unidentified
+from pipeline.figures.fits import draw_law, estimate, points_of, title_law
 from pipeline.figures.inputs import Inputs
 from pipeline.laws import Fit
 
@@ -78,10 +78,7 @@ def _loss(drawing: Drawing, law: Fit, ends: pd.DataFrame, data_sizes: list[int])
             )
     style.loss_axis(drawing.axes["loss"], "Early-stopped test loss (nats / token)")
     style.log_axis(drawing.axes["loss"], "Parameters (non-embedding)")
-    if law.identified:
-        drawing.axes["loss"].set_title(formula_of(law), fontsize=7)
-    else:
-        say_unidentified(drawing, "loss", law, "lower left")
+    title_law(drawing, "loss", law)
 
 
 def _excess(drawing: Drawing, law: Fit, ends: pd.DataFrame, data_sizes: list[int]) -> str:

@@ -80,15 +80,28 @@ def draw_law(
     return True
 
 
+def title_law(drawing: Drawing, panel: str, fit: Fit) -> None:
+    """Write a law that many lines of a panel share above it: its formula, or that it is not identified, and why."""
+    if fit.identified:
+        drawing.axes[panel].set_title(formula_of(fit), fontsize=7)
+    else:
+        drawing.axes[panel].set_title(_unidentified(drawing, fit, 46), fontsize=7, color=style.ORANGE)
+
+
 def say_unidentified(drawing: Drawing, panel: str, fit: Fit, where: str | None = None) -> None:
     """Write in a panel's legend (or a corner), and in the caption, that a law is not identified, and why."""
     columns = max(1, round(drawing.figure.get_figwidth() / 2.4))
-    text = textwrap.fill(f"{symbol(fit)} not identified: {fit.reason}", max(30, 110 // columns))
+    text = _unidentified(drawing, fit, max(26, 90 // columns))
     if where:
         drawing.text(panel, text, where, colour=style.ORANGE)
     else:
         drawing.axes[panel].plot([], [], linestyle="none", label=text)
+
+
+def _unidentified(drawing: Drawing, fit: Fit, width: int) -> str:
+    """Note in the caption that a law is not identified, and return the words for the panel, wrapped."""
     drawing.note(f"{symbol(fit)} is not identified: {fit.reason}.")
+    return textwrap.fill(f"{symbol(fit)} not identified: {fit.reason}", width)
 
 
 def points_of(inputs: Inputs, law: str) -> pd.DataFrame:
