@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from functools import cache
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,8 +42,9 @@ def _rounded(points: np.ndarray) -> list[tuple[str, str]]:
     return [(f"{x:.9g}", f"{y:.9g}") for x, y in np.asarray(points, float).reshape(-1, 2)]
 
 
+@cache
 def texts(drawing: Drawing) -> dict[Text, Bbox]:
-    """Return every visible text of the figure with its box in pixels."""
+    """Return every visible text of a finished figure with its box in pixels."""
     canvas = FigureCanvasAgg(drawing.figure)
     canvas.draw()
     renderer = canvas.get_renderer()

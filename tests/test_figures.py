@@ -21,8 +21,10 @@ from pipeline.figures.drawing import COLUMNS, Drawing
 from pipeline.figures.inputs import Inputs
 
 FIGURES = ("fig01", "fig02", "fig04", "fig06", "fig09", "fig23")
-LAWS_DRAWN = [("fig01", "L_N"), ("fig01", "L_D"), ("fig01", "L_C"), ("fig04", "L_N_D"), ("fig09", "L_N_D")]
-LAWS_DRAWN += [("fig23", "L_N"), ("fig23", "log_N")]
+LAWS_DRAWN = [("fig01", "L_N"), ("fig04", "L_N_D"), ("fig09", "L_N_D"), ("fig23", "log_N")]
+LAWS_DRAWN += [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("fig01", "L_D"), ("fig01", "L_C"))]
+DRAWN = [(figure, False) for figure in FIGURES] + [("fig09", True)]
+DRAWN += [pytest.param(figure, True, marks=pytest.mark.slow) for figure in FIGURES if figure != "fig09"]
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +58,7 @@ def series(drawing: Drawing, panel: str, name: str) -> pd.DataFrame:
     return rows
 
 
-@pytest.mark.parametrize("figure", FIGURES)
-@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize(("figure", "few"), DRAWN)
 def test_csv_is_what_is_drawn_and_text_is_legible(figure, few):
     drawing = drawn(figure, few)
     for panel in drawing.axes:

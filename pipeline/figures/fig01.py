@@ -56,8 +56,8 @@ def _compute(drawing: Drawing, inputs: Inputs) -> str:
     draw_law(drawing, "compute", law, "flops", (fitted[0] / 3, fitted[1] * 3), fitted, scale=select.PF_DAY)
     axes = drawing.axes["compute"]
     style.loss_axis(axes)
-    unit = "$C_{\\mathrm{min}}$, PF-days" if adjusted else "PF-days"
-    style.log_axis(axes, f"Compute ({unit}, non-embedding)")
+    what = "$C_{\\mathrm{min}}$" if adjusted else "Compute"
+    style.log_axis(axes, f"{what} (PF-days, non-embedding)")
     drawing.legend("compute", "lower left", title=None if adjusted else "naive: fixed batch size")
     name = "alpha_C_min" if adjusted else "alpha_C"
     runs = select.plural(rows.run.nunique(), "learning curve")

@@ -1,0 +1,99 @@
+"""Tables 1, 2 and 5: the paper's numbers beside ours, on planted laws."""
+
+from __future__ import annotations
+
+import planted
+import pytest
+
+from pipeline.counts import count
+from pipeline.errors import UserError
+from pipeline.figures.inputs import Inputs
+from pipeline.tables import table1, table2, table5
+from pipeline.tables.__main__ import main
+from pipeline.tables.table import COLUMNS, law_rows
+
+
+def laws(*names: str) -> Inputs:
+    known = planted.fits()
+    return Inputs.of(laws={name: known[name] for name in names}, preset="planted")
+
+
+def test_table1_sums_to_what_counts_says():
+    table = table1.make(Inputs.of({"sizes": planted.sweep("sizes")}, preset="planted")).frame.set_index("operation")
+    run = planted.make_run(4, 128)
+    counts = count(run)
+    total = table.loc["Total (non-embedding)"]
+    parts = table.loc["Attention: QKV":"Feed-forward"]
+    assert parts.parameters_ours.sum() == total.parameters_ours == counts.n_params == 786_432
+    assert parts.flops_per_token_ours.sum() == total.flops_per_token_ours
+    assert total.flops_per_token_ours == 2 * 786_432 + 2 * 4 * 128 * 128
+    assert table.loc["Embed"].parameters_ours == (512 + 128) * 128
+    everything = table.drop("Total (non-embedding)").flops_per_token_ours.sum()
+    assert 3 * everything == counts.flops_all
+
+
+def test_table2_has_the_truth_and_the_paper():
+    table = table2.make(laws("L_N_D")).frame
+    assert tuple(table.columns) == COLUMNS
+    table = table.set_index("quantity")
+    assert table.paper[["alpha_N", "alpha_D", "N_c", "D_c"]].tolist() == [0.076, 0.103, 6.4e13, 1.8e13]
+    for name in ("alpha_N", "alpha_D", "N_c", "D_c"):
+        row = table.loc[name]
+        assert row.low < row.ours < row.high
+        assert row.low <= planted.TRUTH[name] * 1.02
+        assert row.high >= planted.TRUTH[name] * 0.98
+    ratio = table.loc["alpha_N / alpha_D (D ~ N^ratio)"]
+    assert ratio.ours == pytest.approx(table.ours["alpha_N"] / table.ours["alpha_D"])
+    assert ratio.low < 0.8 < ratio.high
+    assert table.comparable[["alpha_N", "alpha_D"]].tolist() == ["yes", "yes"]
+    assert all(text.startswith("no:") for text in table.comparable[["N_c", "D_c"]])
+
+
+def test_table5_rows_known_so_far():
+    table = table5.make(laws("L_N", "L_D", "L_C")).frame.set_index("quantity")
+    assert table.ours["alpha_N"] == pytest.approx(0.08, abs=0.002)
+    assert table.n_runs["alpha_N"] == planted.fits()["L_N"].n_runs
+    assert table.paper["C_c"] == pytest.approx(1.6e7)
+    assert table.unit["C_c"] == "PF-days"
+    assert table.ours["C_c"] == pytest.approx(planted.fits()["L_C"].value("C_c") / 8.64e19)
+    later = table.loc["alpha_C_min"]
+    assert later.paper == 0.050
+    assert later[["ours", "low", "high", "n_runs"]].isna().all()
+    assert later.note == "not fitted here"
+
+
+def test_unidentified_law_has_no_number():
+    inputs = laws("L_N", "L_D", "L_C")
+    inputs.laws["L_N"] = planted.unidentified(inputs.laws["L_N"], "one size only")
+    result = table5.make(inputs)
+    row = result.frame.set_index("quantity").loc["alpha_N"]
+    assert row[["ours", "low", "high"]].isna().all()
+    assert row.note == "not identified: one size only"
+    assert "not identified: one size only" in result.markdown()
+    inputs = laws("L_N_D")
+    inputs.laws["L_N_D"] = planted.unidentified(inputs.laws["L_N_D"], "one side")
+    assert table2.make(inputs).frame.ours.isna().all()
+
+
+def test_command_writes_csv_and_markdown_twice_the_same(tmp_path):
+    planted.fits()["L_N_D"].to_json(tmp_path / "L_N_D.json")
+    written = []
+    for folder in ("one", "two"):
+        output = tmp_path / folder / "table2.csv"
+        law = f"L_N_D={tmp_path}/L_N_D.json"
+        assert main(["table2", "--law", law, "--preset", "test", "--output", str(output)]) == 0
+        written.append((output.read_bytes(), output.with_suffix(".md").read_bytes()))
+    assert written[0] == written[1]
+    assert b"| 6.4e13 |" in written[0][1]
+    assert b"alpha_N,,0.076," in written[0][0]
+
+
+def test_errors_name_what_is_missing(capsys):
+    assert main(["table9", "--output", "x.csv"]) == 2
+    assert "table: 'table9' is not one of table1, table2" in capsys.readouterr().err
+    assert main(["table2", "--output", "x.csv"]) == 2
+    assert "law 'L_N_D' is needed" in capsys.readouterr().err
+    with pytest.raises(UserError, match="law L_N has no parameter 'alpha_X'"):
+        law_rows("L_N", None, ["alpha_X"])
+    with pytest.raises(UserError, match="sweep sizes lacks a run of family transformer"):
+        table1.make(Inputs.of({"sizes": planted.sweep("lstms")}))
