@@ -11,7 +11,7 @@ import math
 from pipeline.counts import count
 from pipeline.run import Run
 
-CORE_GFLOPS = {8: 8.0, 16: 20.0, 32: 45.0, 64: 75.0, 128: 95.0, 256: 110.0}
+CORE_GFLOPS = {8: 25.0, 16: 60.0, 32: 100.0, 64: 120.0, 128: 130.0, 256: 135.0}
 """GFLOP/s of one CPU core in training, by d_model: all FLOPs of Table 1, the native engine, float32."""
 
 STARTUP_SECONDS = 1.5
