@@ -188,6 +188,14 @@ def test_fig06_series_and_both_counts():
     assert table[table.series == "1 layer"].n.max() == 2
 
 
+def test_fig06_compares_runs_of_one_length_only():
+    longer = planted.sizes(planted.LADDER, (0,), n_steps=6000)
+    drawing = draw("fig06", inputs_of("fig06", sizes=longer))
+    assert "9 runs of sweep sizes trained on another number of tokens" in drawing.caption.ours
+    assert not set(longer.n_params_total) & set(series(drawing, "all", "6 layers").x)
+    assert (drawing.table().n.dropna() == 1).all()
+
+
 def test_fig09_excess_is_against_the_same_size_on_all_data():
     inputs, drawing = inputs_of("fig09"), drawn("fig09")
     data = inputs.sweeps["data"]

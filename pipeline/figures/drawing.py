@@ -304,7 +304,8 @@ class Drawing:
 
         The caption says what the paper shows, what ours shows, and where they differ; it begins with the paper's title.
         """
-        self.caption = Caption(title, paper, " ".join([ours, *self.notes]), differs)
+        sentences = (title, paper, " ".join([ours, *self.notes]), differs)
+        self.caption = Caption(*(" ".join(text.split()) for text in sentences))
         self._make_room()
 
     def table(self) -> pd.DataFrame:

@@ -24,12 +24,11 @@ PAPER = (
 def draw(inputs: Inputs) -> Drawing:
     """Draw both panels; needs the sweeps depths and sizes."""
     drawing = Drawing(["all", "non_embedding"], height=2.8)
-    tables = []
-    for name in ("depths", "sizes"):
-        table, lost = select.usable(inputs.sweeps[name], name)
-        drawing.note(lost)
-        tables.append(select.end_points(table, "final"))
-    ends = pd.concat(tables).drop_duplicates("run")
+    depths, lost = select.usable(inputs.sweeps["depths"], "depths")
+    sizes, also_lost = select.usable(inputs.sweeps["sizes"], "sizes")
+    drawing.note(lost)
+    drawing.note(also_lost)
+    ends = _alike(drawing, select.end_points(depths, "final"), select.end_points(sizes, "final"))
     ends["layers"] = [str(n) if n <= 3 else "6" if n == 6 else "4, 5" if n < 6 else "> 6" for n in ends.n_layer]
     select.require(ends[ends.n_layer == 0], "depths", "a run of 0 layers")
     select.require(ends[ends.n_layer >= 2], "depths", "runs of two depths of 2 layers or more", 2, "n_layer")
@@ -42,7 +41,7 @@ def draw(inputs: Inputs) -> Drawing:
         for panel, x in (("all", "n_params_total"), ("non_embedding", "n_params")):
             if layers == "0" and panel == "non_embedding":
                 continue
-            means = select.mean_over_seeds(rows, x)
+            means = select.mean_over_seeds(rows, x, by=["n_steps"])
             drawing.line(panel, name, means[x], means.loss, colour=look["colour"], width=0.8, zorder=1.8)
             drawing.means(panel, name, means, x, **look)
     style.loss_axis(drawing.axes["all"])
@@ -63,6 +62,18 @@ def draw(inputs: Inputs) -> Drawing:
         f"{inputs.where} Runs end after {' or '.join(lengths)} tokens, not at convergence.",
     )
     return drawing
+
+
+def _alike(drawing: Drawing, depths: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
+    """Return the end points of both sweeps, without runs of sizes that trained longer or shorter than all of depths."""
+    alike = sizes[sizes.n_tokens.between(0.95 * depths.n_tokens.min(), 1.05 * depths.n_tokens.max())]
+    others = sizes.run.nunique() - alike.run.nunique()
+    if others:
+        drawing.note(
+            f"{select.plural(others, 'run')} of sweep sizes trained on another number of tokens than those of sweep "
+            "depths, and can't be compared."
+        )
+    return pd.concat([depths, alike]).drop_duplicates("run")
 
 
 def _scatter(ends: pd.DataFrame, x: str) -> float:
