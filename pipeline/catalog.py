@@ -46,8 +46,12 @@ TABLES: dict[str, Needs] = {
     "table1": Needs(sweeps=("sizes",)),
     "table2": Needs(laws=("L_N_D",)),
     "table5": Needs(laws=("L_N", "L_D", "L_C")),
+    "learning_rates": Needs(sweeps=("lr_scan",)),
 }
 """Table of the paper -> what it is made from."""
+
+EXTRAS = ("learning_rates", "validation")
+"""Not in the paper: made when they are named, not with `all`."""
 
 LEAST_SIZES = {"L_N": 3, "log_N": 3, "L_C": 3, "L_N_D": 2}
 """Law -> how many fitted sizes N its sweep must have, so that its parameters can be told at all."""
@@ -65,7 +69,7 @@ def wanted(kind: str, config: Mapping[str, Any]) -> list[str]:
         For an unknown name, or when a sweep that one of them needs is not in the config.
     """
     known = {"figures": FIGURES, "tables": TABLES}[kind]
-    names = list(known) if config[kind] == "all" else config[kind]
+    names = [name for name in known if name not in EXTRAS] if config[kind] == "all" else config[kind]
     for name in names:
         if name not in known:
             raise UserError(f"{kind}: {name!r} is not one of {', '.join(known)}")

@@ -45,6 +45,13 @@ rule data:
     localrule: True
 
 
+rule lr_scan:
+    """Scan learning rates by size: what the config's rule is fitted to."""
+    input:
+        f"results/{PRESET}/tables/learning_rates.md",
+    localrule: True
+
+
 rule plan:
     """Print what the preset costs: runs, tokens, FLOP and hours by sweep."""
     log:
