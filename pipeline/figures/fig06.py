@@ -31,7 +31,7 @@ def draw(inputs: Inputs) -> Drawing:
     ends = _alike(drawing, select.end_points(depths, "final"), select.end_points(sizes, "final"))
     ends["layers"] = [str(n) if n <= 3 else "6" if n == 6 else "4, 5" if n < 6 else "> 6" for n in ends.n_layer]
     select.require(ends[ends.n_layer == 0], "depths", "a run of 0 layers")
-    select.require(ends[ends.n_layer >= 2], "depths", "runs of two depths of 2 layers or more", 2, "n_layer")
+    select.require(ends[ends.n_layer >= 2], "depths", "a run of 2 layers or more")
 
     order = [name for name in ("0", "1", "2", "3", "4, 5", "6", "> 6") if name in set(ends.layers)]
     for k, layers in enumerate(order):
@@ -51,14 +51,11 @@ def draw(inputs: Inputs) -> Drawing:
     drawing.share_y()
     drawing.legend("all", "upper right")
 
-    deep = ends[ends.n_layer >= 2]
     lengths = sorted({style.number(tokens) for tokens in ends.n_tokens})
     drawing.describe(
         TITLE,
         PAPER,
-        f"{select.plural(len(ends), 'run')}. About one straight line (log-log), models of two layers or more scatter "
-        f"by {_scatter(deep, 'n_params_total'):.1%} of the loss with embeddings counted and "
-        f"{_scatter(deep, 'n_params'):.1%} without.",
+        f"{select.plural(len(ends), 'run')}. {_collapse(ends[ends.n_layer >= 2])}",
         f"{inputs.where} Runs end after {' or '.join(lengths)} tokens, not at convergence.",
     )
     return drawing
@@ -74,6 +71,17 @@ def _alike(drawing: Drawing, depths: pd.DataFrame, sizes: pd.DataFrame) -> pd.Da
             "depths, and can't be compared."
         )
     return pd.concat([depths, alike]).drop_duplicates("run")
+
+
+def _collapse(deep: pd.DataFrame) -> str:
+    """Say how far models of two layers or more lie from one line, with and without embeddings."""
+    if deep.n_layer.nunique() < 2 or len(deep) < 4:
+        return "Too few depths of two layers or more to say whether they fall on one line."
+    with_embedding, without = (_scatter(deep, x) for x in ("n_params_total", "n_params"))
+    return (
+        "About one straight line (log-log), models of two layers or more scatter by "
+        f"{with_embedding:.1%} of the loss with embeddings counted and {without:.1%} without."
+    )
 
 
 def _scatter(ends: pd.DataFrame, x: str) -> float:
