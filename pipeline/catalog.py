@@ -29,8 +29,9 @@ LAWS: dict[str, Needs] = {
     "L_D": Needs(sweeps=("data",)),
     "L_N_D": Needs(sweeps=("data",)),
     "L_C": Needs(sweeps=("sizes",)),
+    "chinchilla": Needs(sweeps=("validation",)),
 }
-"""Law -> what its points are taken from; `pipeline.points` says which rows."""
+"""Law -> what its points are taken from; `pipeline.fit` says which rows."""
 
 FIGURES: dict[str, Needs] = {
     "fig01": Needs(sweeps=("sizes", "data"), laws=("L_N", "L_D", "L_C")),
@@ -39,6 +40,7 @@ FIGURES: dict[str, Needs] = {
     "fig06": Needs(sweeps=("depths", "sizes")),
     "fig09": Needs(sweeps=("data",), laws=("L_N_D",)),
     "fig23": Needs(sweeps=("sizes",), laws=("L_N", "log_N")),
+    "validation": Needs(sweeps=("validation",), laws=("chinchilla",)),
 }
 """Figure of the paper -> what it is drawn from."""
 
@@ -53,7 +55,7 @@ TABLES: dict[str, Needs] = {
 EXTRAS = ("learning_rates", "validation")
 """Not in the paper: made when they are named, not with `all`."""
 
-LEAST_SIZES = {"L_N": 3, "log_N": 3, "L_C": 3, "L_N_D": 2}
+LEAST_SIZES = {"L_N": 3, "log_N": 3, "L_C": 3, "L_N_D": 2, "chinchilla": 3}
 """Law -> how many fitted sizes N its sweep must have, so that its parameters can be told at all."""
 
 LEAST_DATA_SETS = {"L_D": 3, "L_N_D": 3}

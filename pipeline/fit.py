@@ -31,6 +31,8 @@ class Recipe:
 
     law: str
     points: Callable[[Tables, Fits], pd.DataFrame]
+    hold_out: int = 0
+    """Also fit without so many of the largest models, and report the error on them."""
 
 
 def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -42,6 +44,12 @@ def ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
     """Return the last row of each run on all data: L(N), Eq 3.1."""
     rows = fitted_rows(sweeps["sizes"])
     return rows[rows["final"]]
+
+
+def grid_ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the last row of each run of a grid of sizes and lengths, no token seen twice: L = E + A/N^a + B/D^b."""
+    rows = fitted_rows(sweeps["validation"])
+    return rows[rows["final"] & (rows["epochs"] <= 1)]
 
 
 def early_stopped(sweeps: Tables, fits: Fits) -> pd.DataFrame:
@@ -62,10 +70,11 @@ def data_limited(sweeps: Tables, fits: Fits) -> pd.DataFrame:
 
 
 RECIPES: dict[str, Recipe] = {
-    "L_N": Recipe("L_N", ends),
-    "log_N": Recipe("log_N", ends),
+    "L_N": Recipe("L_N", ends, hold_out=1),
+    "log_N": Recipe("log_N", ends, hold_out=1),
     "L_D": Recipe("L_D", data_limited),
     "L_N_D": Recipe("L_N_D", early_stopped),
+    "chinchilla": Recipe("chinchilla", grid_ends),
 }
 """Law of the catalog -> how it is fitted."""
 
@@ -84,7 +93,7 @@ def fit_law(name: str, sweeps: Tables, fits: Fits, n_boot: int, seed: int) -> Fi
     points = recipe.points(sweeps, fits)
     if points.empty:
         raise UserError(f"{name}: no run of {', '.join(CATALOG[name].sweeps)} is left to fit")
-    return LAWS[recipe.law].fit(points, n_boot=n_boot, seed=seed)
+    return LAWS[recipe.law].fit(points, n_boot=n_boot, seed=seed, hold_out=recipe.hold_out)
 
 
 def named_paths(options: Sequence[str]) -> dict[str, str]:

@@ -127,8 +127,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--evaluations", action="store_true", help="collect evaluations in place of curves")
     parser.add_argument("--output", required=True, help="parquet file to write")
     options = parser.parse_args(argv)
-    n_train_tokens = read_json(options.tokens)["train"]["tokens"]
-    table = gather(options.sweep, json.loads(options.members), options.runs, n_train_tokens, options.evaluations)
+    tokens = read_json(options.tokens)
+    members = json.loads(options.members)
+    table = gather(options.sweep, members, options.runs, tokens["train"]["tokens"], options.evaluations)
+    # Known for a synthetic language only; NaN otherwise.
+    table["entropy_rate"] = float("nan" if tokens["entropy_rate"] is None else tokens["entropy_rate"])
     with atomic_path(options.output) as temporary:
         table.to_parquet(temporary, index=False)
 
