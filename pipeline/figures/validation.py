@@ -53,8 +53,9 @@ def draw(inputs: Inputs) -> Drawing:
         )
         covered = "covers" if e.low <= truth <= e.high else "does not cover"
         ours = (
-            f"{ends.run.nunique()} runs. The fitted constant is E = {e.estimate:.4f} ({e.low:.4f} to {e.high:.4f}) nats per "
-            f"token; its 95 % interval {covered} the entropy rate, {truth:.4f}. The lowest test loss is {ends.loss.min():.4f}."
+            f"{ends.run.nunique()} runs. The fitted constant is E = {e.estimate:.4f} ({e.low:.4f} to {e.high:.4f}) "
+            f"nats per token; its 95 % interval {covered} the entropy rate, {truth:.4f}. The lowest test loss is "
+            f"{ends.loss.min():.4f}."
         )
     else:
         say_unidentified(drawing, "loss", fit, None)
