@@ -1,0 +1,46 @@
+"""environment.yml, pyproject.toml and requirements.lock describe one environment."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+NOT_PYTHON = {"python", "cxx-compiler"}
+
+
+def conda():
+    """Return name -> least version of environment.yml, under the names of the Python package index."""
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pairs = (re.fullmatch(r"(\S+)(?: >=(\S+))?", line).groups() for line in listed)
+    return {CONDA_NAMES.get(name, name): least for name, least in pairs if name not in NOT_PYTHON}
+
+
+def project():
+    """Return name -> least version of pyproject.toml, the development extra included."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = map(Requirement, [*table["dependencies"], *table["optional-dependencies"]["dev"]])
+    return {one.name: next(iter(one.specifier)).version for one in listed}
+
+
+def lock():
+    """Return name -> exact version of requirements.lock."""
+    return dict(line.lower().split("==") for line in (ROOT / "requirements.lock").read_text().split())
+
+
+def test_conda_and_pyproject_ask_for_the_same():
+    assert conda() == project()
+
+
+def test_the_lock_holds_what_pyproject_allows():
+    for name, least in project().items():
+        assert Version(lock()[name]) >= Version(least), name
+
+
+def test_torch_is_pinned_without_build_or_cuda_packages():
+    assert lock()["torch"] == "2.13.0"
+    assert not [name for name in lock() if name.startswith(("nvidia", "cuda", "triton"))]
