@@ -32,7 +32,7 @@ from pipeline.windows import TOKEN_TYPE, Windows, load_tokens, test_windows
 
 __all__ = ["Windows", "load_tokens", "test_windows", "tokenize"]
 
-MERGE_TOKENS = 2**26  # tokens of one range of keys: 128 MB
+MERGE_TOKENS = 2**26  # tokens of one range of keys, read at once: 128 MB
 BYTES_PER_TOKEN = 8  # more than any tokenizer's mean on text: bounds the documents read for a capped set
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,12 @@ class Part(NamedTuple):
     keys: np.ndarray  # (n_documents,) float64, ascending
     ends: np.ndarray  # (n_documents,) int64: where each document's tokens end
     bytes: np.ndarray  # (n_documents,) int64: of each document's text
-    tokens: np.ndarray  # (n_tokens,) uint16, a memory map
+    path: Path  # its tokens, document after document
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all its documents."""
+        return int(self.ends[-1]) if len(self.ends) else 0
 
 
 def tokenize(
@@ -127,13 +132,10 @@ def _part(tokenizer: Tokenizer, corpus: str, folder: Path, file: str, seed: int,
         _write_part(tokenizer, folder, file, seed, share, path, index)
         log.info("%s: tokenized %s", corpus, file)
     with np.load(index) as arrays:
-        part = Part(corpus, arrays["keys"], arrays["ends"], arrays["bytes"], np.empty(0, dtype=TOKEN_TYPE))
-    n_tokens = int(part.ends[-1]) if len(part.ends) else 0
-    if path.stat().st_size != n_tokens * TOKEN_TYPE.itemsize:
-        raise UserError(
-            f"{path}: {path.stat().st_size} bytes, not the {n_tokens} tokens of its index; remove {scratch}"
-        )
-    return part._replace(tokens=load_tokens(path)) if n_tokens else part
+        part = Part(corpus, arrays["keys"], arrays["ends"], arrays["bytes"], path)
+    if path.stat().st_size != part.n_tokens * TOKEN_TYPE.itemsize:
+        raise UserError(f"{path}: not the {part.n_tokens} tokens of its index; remove {scratch}")
+    return part
 
 
 def _write_part(
@@ -154,7 +156,7 @@ def _write_part(
     order = np.argsort(np.concatenate(keys), kind="stable")
     with atomic_path(path) as temporary, open(temporary, "wb") as binary:
         for number in order:
-            tokens[number].tofile(binary)
+            binary.write(tokens[number])
     with atomic_path(index) as temporary:
         np.savez(
             temporary,
@@ -173,22 +175,19 @@ def _check_documents(parts: Sequence[Part], corpora: Mapping[str, Path]) -> None
 
 def _merge(parts: Sequence[Part], low: float, high: float, path: Path, max_tokens: int | None = None) -> dict[str, Any]:
     """Write the documents with low <= key < high to `path`, in the order of their keys, and count them."""
-    total = sum(len(part.tokens) for part in parts)
+    total = sum(part.n_tokens for part in parts)
     n_ranges = max(1, round((high - low) * total / MERGE_TOKENS))
-    edges = np.linspace(low, high, n_ranges + 1)
     counts = {part.corpus: {"tokens": 0, "documents": 0, "bytes": 0} for part in parts}
     written = 0
     with atomic_path(path) as temporary:
-        with open(temporary, "wb") as binary:
-            for first, last in pairwise(edges):
-                for part, number in _range(parts, first, last):
-                    start = part.ends[number - 1] if number else 0
-                    document = part.tokens[start : part.ends[number]]
+        with open(temporary, "wb", buffering=2**20) as binary:
+            for first, last in pairwise(np.linspace(low, high, n_ranges + 1)):
+                for part, number, document in _documents(parts, first, last):
                     if max_tokens is not None:
                         document = document[: max_tokens - written]
                     if len(document) == 0:
                         break
-                    document.tofile(binary)
+                    binary.write(document)
                     written += len(document)
                     count = counts[part.corpus]
                     count["tokens"] += len(document)
@@ -203,14 +202,25 @@ def _merge(parts: Sequence[Part], low: float, high: float, path: Path, max_token
     return {"file": path.name, **whole, "bytes_per_token": whole["bytes"] / whole["tokens"], "corpora": counts}
 
 
-def _range(parts: Sequence[Part], low: float, high: float) -> Iterator[tuple[Part, int]]:
-    """Yield part and number of the documents with low <= key < high, in the order of their keys."""
+def _documents(parts: Sequence[Part], low: float, high: float) -> Iterator[tuple[Part, int, np.ndarray]]:
+    """Yield part, number and tokens of the documents with low <= key < high, in the order of their keys."""
     spans = [np.searchsorted(part.keys, [low, high]) for part in parts]
-    owners = np.repeat(np.arange(len(parts)), [stop - start for start, stop in spans])
-    numbers = np.concatenate([np.arange(start, stop) for start, stop in spans])
-    keys = np.concatenate([part.keys[start:stop] for part, (start, stop) in zip(parts, spans, strict=True)])
+    starts = [part.ends[first - 1] if first else 0 for part, (first, _) in zip(parts, spans, strict=True)]
+    # Read, not mapped: mapped pages would count as this process's memory.
+    tokens = [
+        np.fromfile(part.path, TOKEN_TYPE, int(part.ends[last - 1] - start), offset=int(start) * TOKEN_TYPE.itemsize)
+        if last > first
+        else None
+        for part, (first, last), start in zip(parts, spans, starts, strict=True)
+    ]
+    owners = np.repeat(np.arange(len(parts)), [last - first for first, last in spans])
+    numbers = np.concatenate([np.arange(first, last) for first, last in spans])
+    keys = np.concatenate([part.keys[first:last] for part, (first, last) in zip(parts, spans, strict=True)])
     for place in np.argsort(keys, kind="stable"):
-        yield parts[owners[place]], int(numbers[place])
+        owner, number = owners[place], numbers[place]
+        part, start = parts[owner], starts[owner]
+        begin = part.ends[number - 1] if number else 0
+        yield part, number, tokens[owner][begin - start : part.ends[number] - start]
 
 
 def _entropy_rate(meta: Mapping[str, Any], train: Mapping[str, Path]) -> float | None:

@@ -80,8 +80,8 @@ class Windows:
             )
         self.tokens = np.asarray(tokens[:n_unique])  # a plain view: slicing a memmap is slower
         self.n_ctx, self.batch_sequences, self.seed = n_ctx, batch_sequences, seed
-        self.n_windows = max(1, (n_unique - n_ctx) // n_ctx)  # an epoch; leaves room for any offset below n_ctx
-        self._n_offsets = min(n_ctx, n_unique - self.n_windows * n_ctx)
+        self.n_windows = max(1, (n_unique - n_ctx) // n_ctx)  # an epoch; leaves room for n_ctx offsets
+        self._n_offsets = n_unique - self.n_windows * n_ctx
         self._chunk: tuple[int, int] | None = None
         self._starts = np.empty(0, dtype=np.int64)
 

@@ -1,8 +1,8 @@
 """Fetch, clean and store one corpus: `python -m pipeline.corpora`.
 
 Documents are written in the order of their sources to `documents-00000.parquet`, ... with the columns `text` and `hash`
-(uint64), beside `meta.json`, which is written last. Each file has a mark beside it until then, with the place
-in its source where the next file starts: a killed corpus goes on after its last whole file.
+(uint64), beside `meta.json`, which is written last. Until then `progress.json` says which files are whole and where in
+its source the next one starts: a corpus that was killed goes on from there.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class _Build:
         self.name, self.spec, self.output, self.part_bytes = name, spec, output, part_bytes
         self.folder = output.parent
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.progress_file = self.folder / "progress.json"
         deduplicate = spec.get("deduplicate", "paragraphs")
         self.number_documents = deduplicate == "nothing"
         self.cleaner = Cleaner(deduplicate, spec.get("min_characters", 1), spec.get("filter_mb", 8) * 2**20)
@@ -85,21 +86,19 @@ class _Build:
             self._close_part()
         return self._finish()
 
-    def _mark(self, number: int) -> Path:
-        return self.folder / f"documents-{number:05d}.mark.json"
-
     def _resume(self) -> None:
-        """Take up the last mark that belongs to this spec, and remember the documents written so far."""
-        marks = [read_json(path) for path in sorted(self.folder.glob("documents-*.mark.json"))]
-        if marks and all(mark["spec"] == self.spec for mark in marks):
-            self.progress = marks[-1]
-            log.info("%s: going on after %d files", self.name, len(self.progress["parts"]))
-        keep = {part["file"] for part in self.progress["parts"]}
-        for path in self.folder.glob("documents-*"):
-            if path.name not in keep and path.name.removesuffix(".mark.json") + ".parquet" not in keep:
+        """Take up the files that an earlier try left, if it had the same spec, and remember their documents."""
+        if self.progress_file.exists():
+            progress = read_json(self.progress_file)
+            if progress["spec"] == self.spec:
+                self.progress = progress
+                log.info("%s: going on after %d files", self.name, len(progress["parts"]))
+        parts = [self.folder / part["file"] for part in self.progress["parts"]]
+        for path in self.folder.glob("documents-*.parquet"):
+            if path not in parts:
                 path.unlink()
-        for part in self.progress["parts"]:
-            for batch in pq.ParquetFile(self.folder / part["file"]).iter_batches(1000, columns=["text"]):
+        for path in parts:
+            for batch in pq.ParquetFile(path).iter_batches(1000, columns=["text"]):
                 self.cleaner.remember(batch.column(0).to_pylist())
 
     def _read(self, index: int, source: Mapping[str, Any], downloads: Path) -> None:
@@ -137,7 +136,7 @@ class _Build:
         with atomic_path(self.folder / part["file"]) as temporary:
             pq.write_table(table, temporary, compression="zstd", row_group_size=2000)
         parts.append(part)
-        write_json(self._mark(len(parts) - 1), self.progress)
+        write_json(self.progress_file, self.progress)
         log.info("%s: %d documents, %.1f MB in %s", self.name, part["documents"], self.bytes / 1e6, part["file"])
         self.texts, self.bytes = [], 0
 
@@ -156,8 +155,7 @@ class _Build:
         if not parts:
             raise UserError(f"no document is left after cleaning (dropped: {meta['dropped']})")
         write_json(self.output, meta)
-        for number in range(len(parts)):
-            self._mark(number).unlink(missing_ok=True)
+        self.progress_file.unlink()
         return meta
 
 
