@@ -12,6 +12,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ class _Build:
         counts = progress["sources"][index]
         dropped = Counter(counts["dropped"])
         for batch in documents.iter(batch_size=BATCH):
+            if counts["bytes"] >= source.get("max_bytes", float("inf")):
+                break
             kept, lost = self.cleaner(batch["text"], source.get("layout", "prose"))
             dropped += lost
             size = sum(len(text.encode()) for text in kept)
@@ -122,15 +125,13 @@ class _Build:
             if self.bytes >= self.part_bytes:
                 progress.update(source=index, state=documents.state_dict())
                 self._close_part()
-            if counts["bytes"] >= source.get("max_bytes", float("inf")):
-                break
         progress.update(source=index + 1, state=None)
 
     def _close_part(self) -> None:
         parts = self.progress["parts"]
-        first = sum(part["documents"] for part in parts) + 1 if self.number_documents else 0
-        step = 1 if self.number_documents else 0
-        hashes = [text_hash(text, first + step * place) for place, text in enumerate(self.texts)]
+        # Equal documents, where kept, are told apart by number, or all would stand together in the shuffled order.
+        numbers = count(sum(part["documents"] for part in parts)) if self.number_documents else repeat(0)
+        hashes = [text_hash(text, number) for text, number in zip(self.texts, numbers, strict=False)]
         table = pa.table([self.texts, np.array(hashes, dtype=np.uint64)], schema=SCHEMA)
         part = {"file": f"documents-{len(parts):05d}.parquet", "documents": len(self.texts), "bytes": self.bytes}
         with atomic_path(self.folder / part["file"]) as temporary:
