@@ -195,13 +195,21 @@ def law_modules(wildcards):
 
 def figure_modules(wildcards):
     """Return the code of one figure and what figures share, so that an edit draws it again and no other."""
-    shared = [path for path in glob_code("pipeline/figures") if not os.path.basename(path).startswith(("fig", "valid"))]
+    shared = [
+        path
+        for path in glob_code("pipeline/figures")
+        if not os.path.basename(path).startswith(("fig", "valid"))
+    ]
     return [f"{workflow.basedir}/pipeline/figures/{wildcards.figure}.py", *shared]
 
 
 def table_modules(wildcards):
     """Return the code of one table and what tables share."""
-    shared = [path for path in glob_code("pipeline/tables") if not os.path.basename(path)[:-3] in catalog.TABLES]
+    shared = [
+        path
+        for path in glob_code("pipeline/tables")
+        if not os.path.basename(path)[:-3] in catalog.TABLES
+    ]
     return [f"{workflow.basedir}/pipeline/tables/{wildcards.table}.py", *shared]
 
 
