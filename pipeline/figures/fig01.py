@@ -77,7 +77,7 @@ def _data(drawing: Drawing, inputs: Inputs) -> str:
     fitted = select.span(points.n_unique_tokens)
     span = select.span(ends.n_unique_tokens)
     draw_law(drawing, "data", law, "n_tokens", span, fitted)
-    draw_paper_exponent(drawing, "data", span, law.parameters["alpha_D"].paper, points, "n_unique_tokens", "loss")
+    draw_paper_exponent(drawing, "data", fitted, law.parameters["alpha_D"].paper, points, "n_unique_tokens", "loss")
     axes = drawing.axes["data"]
     style.loss_axis(axes, "")
     style.log_axis(axes, "Dataset size (tokens)")
@@ -95,9 +95,9 @@ def _size(drawing: Drawing, inputs: Inputs) -> str:
     points = points_of(inputs, "L_N")
     select.require(points, "sizes", "two model sizes that are fitted", 2, "n_params")
     means = draw_means(drawing, "size", ends, points, "n_params", "all data")
-    span = select.span(ends.n_params)
-    draw_law(drawing, "size", law, "n_params", span, select.span(points.n_params))
-    draw_paper_exponent(drawing, "size", span, law.parameters["alpha_N"].paper, points, "n_params", "loss")
+    fitted = select.span(points.n_params)
+    draw_law(drawing, "size", law, "n_params", select.span(ends.n_params), fitted)
+    draw_paper_exponent(drawing, "size", fitted, law.parameters["alpha_N"].paper, points, "n_params", "loss")
     axes = drawing.axes["size"]
     style.loss_axis(axes, "")
     style.log_axis(axes, "Parameters (non-embedding)")
