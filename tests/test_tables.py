@@ -90,7 +90,9 @@ def test_command_writes_csv_and_markdown_twice_the_same(tmp_path):
 
 def test_errors_name_what_is_missing(capsys):
     assert main(["table9", "--output", "x.csv"]) == 2
-    assert "table: 'table9' is not one of table1, table2" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "table: 'table9' is not one of " in error
+    assert "table1, table2, " in error
     assert main(["table2", "--output", "x.csv"]) == 2
     assert "law 'L_N_D' is needed" in capsys.readouterr().err
     with pytest.raises(UserError, match="law L_N has no parameter 'alpha_X'"):
