@@ -1,0 +1,96 @@
+"""The compute frontier and the critical batch size against planted truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.laws.critical_batch import fit_levels, loss_levels, scan_points
+from pipeline.laws.frontier import frontier
+
+
+def curves(sizes, alpha_n=0.1, alpha_s=0.5, batch=1024):
+    step = np.unique(np.geomspace(1, 3e5, 80).astype(int))
+    for n in sizes:
+        loss = (1e8 / n) ** alpha_n + (500 / step) ** alpha_s
+        yield pd.DataFrame(
+            {
+                "run": f"run-{n}",
+                "n_params": n,
+                "step": step,
+                "n_tokens": step * batch,
+                "flops": 6.0 * n * step * batch,
+                "loss": loss,
+            }
+        )
+
+
+def test_the_frontier_is_the_lower_envelope():
+    table = pd.concat(curves([10**4, 10**5, 10**6, 10**7]))
+    points = frontier(table)
+    for point in points.itertuples():
+        step = point.flops / (6 * point.n_params * 1024)
+        assert point.steps == pytest.approx(step, rel=1e-6)
+        everyone = [(1e8 / n) ** 0.1 + (500 * 6 * n * 1024 / point.flops) ** 0.5 for n in (10**4, 10**5, 10**6, 10**7)]
+        assert point.loss == pytest.approx(min(everyone), rel=0.01)
+
+
+def test_the_exponent_of_the_optimal_size():
+    points = frontier(pd.concat(curves(np.geomspace(1e4, 1e7, 25).astype(int))))
+    slope, _ = np.polyfit(np.log(points.flops), np.log(points.n_params), 1)
+    assert slope == pytest.approx(0.5 / 0.6, abs=0.03)
+
+
+def test_the_smallest_and_the_largest_model_are_not_optima():
+    points = frontier(pd.concat(curves([10**4, 10**5, 10**6, 10**7])))
+    assert set(points.n_params) == {10**5, 10**6}
+
+
+def test_two_sizes_make_no_frontier():
+    with pytest.raises(UserError, match="2 sizes take the lead in turn; at least 3 are needed"):
+        frontier(pd.concat(curves([10**4, 10**6])))
+
+
+def scan(batches, b_star=2e7, alpha_b=0.25, noise=0.0, seed=0):
+    """Curves whose steps to reach L are S_min(L) (1 + B_crit(L) / B)."""
+    rng = np.random.default_rng(seed)
+    loss = np.geomspace(6, 3, 80)
+    s_min = 300 / (loss - 2.5) ** 2
+    b_crit = b_star / loss ** (1 / alpha_b)
+    for batch in batches:
+        step = s_min * (1 + b_crit / batch) * np.exp(noise * rng.standard_normal())
+        yield pd.DataFrame(
+            {"run": f"b{batch}", "n_params": 1e5, "batch_tokens": batch, "step": step, "warmup_steps": 0, "loss": loss}
+        )
+
+
+def test_planted_critical_batch_is_found_at_every_level():
+    table = pd.concat(scan([256, 1024, 4096, 16384, 65536, 262144]))
+    levels = loss_levels(table)
+    fits = fit_levels(scan_points(table, levels))
+    assert fits.identified.all()
+    assert fits.b_crit.to_numpy() == pytest.approx(2e7 / fits.loss.to_numpy() ** 4, rel=0.02)
+    assert fits.s_min.to_numpy() == pytest.approx(300 / (fits.loss.to_numpy() - 2.5) ** 2, rel=0.02)
+
+
+def test_the_interval_covers_the_truth():
+    covered = []
+    for seed in range(60):
+        table = pd.concat(scan([1024, 4096, 16384, 65536, 262144, 1048576], noise=0.1, seed=seed))
+        fits = fit_levels(scan_points(table, np.array([4.0])))
+        truth = 2e7 / 4.0**4
+        covered.append(bool((fits.low <= truth).all() and (truth <= fits.high).all()))
+    assert 0.85 <= np.mean(covered) <= 1.0
+
+
+def test_batches_on_one_side_are_not_identified():
+    table = pd.concat(scan([2**p for p in (24, 25, 26, 27, 28)]))
+    fits = fit_levels(scan_points(table, np.array([4.0])))
+    assert not fits.identified.any()
+    assert fits.b_crit.isna().all()
+    assert "one side" in fits.reason[0] or "do not bend" in fits.reason[0]
+
+
+def test_a_level_that_few_batches_reach_is_not_identified():
+    fits = fit_levels(scan_points(pd.concat(scan([1024, 4096, 16384])), np.array([4.0])))
+    assert fits.reason[0] == "3 batch sizes reach it, 4 are needed"
