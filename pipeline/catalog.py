@@ -29,6 +29,15 @@ LAWS: dict[str, Needs] = {
     "L_D": Needs(sweeps=("data",)),
     "L_N_D": Needs(sweeps=("data",)),
     "L_C": Needs(sweeps=("sizes",)),
+    "N_opt": Needs(sweeps=("sizes",)),
+    "S_opt": Needs(sweeps=("sizes",)),
+    "B_crit": Needs(sweeps=("batches",)),
+    "L_N_S": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "L_C_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "N_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "S_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "D_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "B_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
     "chinchilla": Needs(sweeps=("validation",)),
 }
 """Law -> what its points are taken from; `pipeline.fit` says which rows."""

@@ -17,6 +17,9 @@ import pandas as pd
 from pipeline.catalog import LAWS as CATALOG
 from pipeline.errors import UserError, command
 from pipeline.laws import LAWS, Fit, load_fit
+from pipeline.laws.critical_batch import fit_levels, loss_levels, scan_points
+from pipeline.laws.efficiency import minimum_compute, minimum_steps
+from pipeline.laws.frontier import frontier
 
 Tables = Mapping[str, pd.DataFrame]
 Fits = Mapping[str, Fit]
@@ -69,11 +72,77 @@ def data_limited(sweeps: Tables, fits: Fits) -> pd.DataFrame:
     return rows[(rows["n_params"] == rows["n_params"].max()) & (rows["last_epochs"] >= LEAST_EPOCHS)]
 
 
+class NotIdentified(Exception):
+    """A law that this one rests on is not identified, or the points that it needs do not exist."""
+
+
+def critical_batches(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the critical batch size at each model and loss level whose hyperbola is identified: B_crit(L), Eq 5.3."""
+    batches = fitted_rows(sweeps["batches"])
+    levels = fit_levels(scan_points(batches, loss_levels(batches)))
+    levels = levels[levels["identified"].astype(bool)]
+    if levels.empty:
+        raise NotIdentified("no loss level has an identified critical batch size")
+    # The levels of one model come from the same runs: the model is what the bootstrap resamples.
+    return levels.assign(
+        run=[f"N = {n_params:.0f}, L = {loss:.3f}" for n_params, loss in levels[["n_params", "loss"]].values]
+    )
+
+
+def after_warmup(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the learning curves of `sizes` after warmup with S_min and C_min, adjusted by B_crit (Eq 5.4, 5.5)."""
+    if not fits["B_crit"].identified:
+        raise NotIdentified(f"B_crit is not identified: {fits['B_crit'].reason}")
+    rows = fitted_rows(sweeps["sizes"])
+    rows = rows[(rows["step"] > rows["warmup_steps"]) & rows["loss"].notna()]
+    b_crit = fits["B_crit"].predict(loss=rows["loss"].to_numpy())
+    return rows.assign(
+        b_crit=b_crit,
+        steps=minimum_steps(rows["step"], rows["batch_tokens"], b_crit),
+        c_min=minimum_compute(rows["flops"], rows["batch_tokens"], b_crit),
+    )
+
+
+def naive_frontier(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the compute frontier at the fixed batch: L(C), N_opt(C), Eq 3.3 and Figure 14."""
+    return _frontier(fitted_rows(sweeps["sizes"]), "flops")
+
+
+def adjusted_frontier(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the frontier in C_min: L(C_min), N_opt, S_opt (as S_min), D_opt and B_opt, Eq 6.1 to 6.7."""
+    rows = after_warmup(sweeps, fits)
+    points = _frontier(rows, "c_min")
+    b_crit = fits["B_crit"].predict(loss=points["loss"].to_numpy())
+    return points.assign(
+        # C_min = 6 N B_crit S_min, and at B_crit twice S_min steps are made.
+        steps=points["flops"] / (6 * points["n_params"] * b_crit),
+        n_tokens=2 * points["flops"] / (6 * points["n_params"]),
+        batch_tokens=b_crit,
+    )
+
+
+def _frontier(rows: pd.DataFrame, compute: str) -> pd.DataFrame:
+    try:
+        return frontier(rows, compute)
+    except UserError as error:
+        raise NotIdentified(str(error)) from error
+
+
 RECIPES: dict[str, Recipe] = {
     "L_N": Recipe("L_N", ends, hold_out=1),
     "log_N": Recipe("log_N", ends, hold_out=1),
     "L_D": Recipe("L_D", data_limited),
     "L_N_D": Recipe("L_N_D", early_stopped),
+    "L_C": Recipe("L_C", naive_frontier),
+    "N_opt": Recipe("N_opt_naive", naive_frontier),
+    "S_opt": Recipe("S_opt", naive_frontier),
+    "B_crit": Recipe("B_crit", critical_batches),
+    "L_N_S": Recipe("L_N_S", after_warmup),
+    "L_C_min": Recipe("L_C_min", adjusted_frontier),
+    "N_opt_min": Recipe("N_opt", adjusted_frontier),
+    "S_opt_min": Recipe("S_opt", adjusted_frontier),
+    "D_opt_min": Recipe("D_opt", adjusted_frontier),
+    "B_opt_min": Recipe("B_opt", adjusted_frontier),
     "chinchilla": Recipe("chinchilla", grid_ends),
 }
 """Law of the catalog -> how it is fitted."""
@@ -90,7 +159,10 @@ def fit_law(name: str, sweeps: Tables, fits: Fits, n_boot: int, seed: int) -> Fi
     if name not in RECIPES:
         raise UserError(f"law: {name!r} is not one of {', '.join(RECIPES)}")
     recipe = RECIPES[name]
-    points = recipe.points(sweeps, fits)
+    try:
+        points = recipe.points(sweeps, fits)
+    except NotIdentified as error:
+        return LAWS[recipe.law].not_fitted(str(error))
     if points.empty:
         raise UserError(f"{name}: no run of {', '.join(CATALOG[name].sweeps)} is left to fit")
     return LAWS[recipe.law].fit(points, n_boot=n_boot, seed=seed, hold_out=recipe.hold_out)
