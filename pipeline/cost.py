@@ -61,17 +61,17 @@ GPU_FLOPS = 989e12
 """Dense bfloat16 peak of the GPU that a plan names, in FLOP/s."""
 
 
-def gpu_utilisation(n_params: int) -> float:
-    """Return the part of the GPU's peak that a plan assumes: 0.4 from N = 1e8 on, falling as N^0.5 below.
+def gpu_utilisation(weights: float) -> float:
+    """Return the part of the GPU's peak that a plan assumes: 0.4 from 1e8 weights in matrix products on, less below.
 
     An assumption, not a measurement: no GPU was at hand. See the README's limits.
     """
-    return 0.4 * min(1.0, (max(n_params, 1) / 1e8) ** 0.5)
+    return 0.4 * min(1.0, (weights / 1e8) ** 0.5)
 
 
 def gpu_seconds(run: Run) -> float:
     """Return the seconds that a run takes on one GPU."""
-    return 20 + flops(run) / (GPU_FLOPS * gpu_utilisation(count(run).n_params))
+    return 20 + flops(run) / (GPU_FLOPS * gpu_utilisation(count(run).flops_all / 6))
 
 
 def disk_mb(run: Run) -> float:

@@ -49,8 +49,10 @@ def render(rows: Sequence[Mapping[str, Any]], cores: int) -> str:
             f"{row['sweep']:<11} {row['runs']:5d} {row['new']:5d} {row['tokens']:10.3g} {row['flops']:11.3g}"
             f" {row['flops_all']:11.3g} {row['core_hours']:11.3g} {row['gpu_hours']:11.3g} {_size(row['disk_mb']):>8}"
         )
-    minutes = 60 * total["core_hours"] / cores
-    lines.append(f"{minutes:,.0f} minutes of training on {cores} cores of this kind; GPU-hours are of {cost.GPU_NAME}.")
+    hours = total["core_hours"] / cores
+    time = f"{60 * hours:.0f} minutes" if hours < 10 else f"{hours:,.0f} hours"
+    lines.append(f"{time} of training on {cores} cores like those that were measured (pipeline/cost.py).")
+    lines.append(f"GPU-hours are of {cost.GPU_NAME}, at an assumed utilisation.")
     return "\n".join(lines)
 
 
