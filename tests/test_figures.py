@@ -144,6 +144,16 @@ def test_fig01_is_adjusted_once_the_law_is_given():
     assert collisions(drawing) == []
 
 
+def test_fig01_stays_naive_when_the_critical_batch_is_not_identified():
+    inputs = inputs_of("fig01")
+    known = planted.fits()
+    for law in ("L_C_min", "B_crit"):
+        inputs.laws[law] = planted.unidentified(known[law], "all losses on one side")
+    drawing = draw("fig01", inputs)
+    assert "naive" in all_text(drawing)
+    assert "C_min is not known: B_crit is not identified: all losses on one side." in drawing.caption.differs
+
+
 def test_law_is_solid_over_the_range_fitted_and_dashed_beyond():
     drawing = drawn("fig23")
     table = drawing.table()

@@ -12,7 +12,15 @@ from __future__ import annotations
 
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import compute_min, draw_law, draw_means, draw_paper_exponent, estimate, points_of
+from pipeline.figures.fits import (
+    compute_min,
+    draw_law,
+    draw_means,
+    draw_paper_exponent,
+    estimate,
+    points_of,
+    say_unidentified,
+)
 from pipeline.figures.inputs import Inputs
 
 TITLE = "Summary of simple power laws."
@@ -25,23 +33,26 @@ PAPER = (
 def draw(inputs: Inputs) -> Drawing:
     """Draw the three panels; needs the sweeps sizes and data, and the laws L_N, L_D and L_C (or L_C_min, B_crit)."""
     drawing = Drawing(["compute", "data", "size"], height=2.5)
-    ours = [_compute(drawing, inputs), _data(drawing, inputs), _size(drawing, inputs)]
+    critical = inputs.laws.get("B_crit")
+    adjusted = "L_C_min" in inputs.laws and critical is not None and critical.identified
+    ours = [_compute(drawing, inputs, adjusted), _data(drawing, inputs), _size(drawing, inputs)]
     differs = [
         inputs.where,
         "Each loss is measured on one fixed test set; bars are 95 % t-intervals of the mean over seeds.",
         "Dotted grey is the paper's exponent laid through our points, since its scale depends on tokenizer and text.",
     ]
-    if "L_C_min" not in inputs.laws:
+    if not adjusted:
         differs.append("The left panel is naive: compute spent at the fixed batch size, not C_min.")
+    if critical is not None and not critical.identified:
+        differs.append(f"C_min is not known: B_crit is not identified: {critical.reason}.")
     drawing.describe(TITLE, PAPER, " ".join(ours), " ".join(differs))
     return drawing
 
 
-def _compute(drawing: Drawing, inputs: Inputs) -> str:
+def _compute(drawing: Drawing, inputs: Inputs, adjusted: bool) -> str:
     """Learning curves against compute, their envelope and L(C)."""
     sizes, lost = select.usable(inputs.sweeps["sizes"], "sizes")
     drawing.note(lost)
-    adjusted = "L_C_min" in inputs.laws
     law = inputs.laws["L_C_min" if adjusted else "L_C"]
     rows = sizes[(sizes.n_tokens > 0) & (sizes.n_params > 0)].copy()
     rows["x"] = rows.flops / select.PF_DAY
@@ -52,8 +63,11 @@ def _compute(drawing: Drawing, inputs: Inputs) -> str:
     envelope = select.envelope(rows[rows.fitted].x, rows[rows.fitted].loss)
     drawing.line("compute", "lower envelope", *envelope, colour=style.INK, width=style.HEAVY, label="lower envelope")
 
-    fitted = select.span(points_of(inputs, law.law).flops / select.PF_DAY)
-    draw_law(drawing, "compute", law, "flops", (fitted[0] / 3, fitted[1] * 3), fitted, scale=select.PF_DAY)
+    if law.identified:
+        fitted = select.span(points_of(inputs, law.law).flops / select.PF_DAY)
+        draw_law(drawing, "compute", law, "flops", (fitted[0] / 3, fitted[1] * 3), fitted, scale=select.PF_DAY)
+    else:
+        say_unidentified(drawing, "compute", law)
     axes = drawing.axes["compute"]
     style.loss_axis(axes)
     what = "$C_{\\mathrm{min}}$" if adjusted else "Compute"

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pipeline.errors import UserError
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing, law_grid
 from pipeline.figures.inputs import Inputs
-from pipeline.fit import RECIPES
+from pipeline.fit import RECIPES, NotIdentified
+from pipeline.laws.efficiency import minimum_compute
 
 if TYPE_CHECKING:
     from pipeline.laws.fit import Fit
@@ -105,8 +107,17 @@ def _unidentified(drawing: Drawing, fit: Fit, width: int) -> str:
 
 
 def points_of(inputs: Inputs, law: str) -> pd.DataFrame:
-    """Return the rows that a law was fitted to, as `pipeline.fit` takes them from the sweeps."""
-    return RECIPES[law].points(inputs.sweeps, inputs.laws)
+    """Return the rows that a law was fitted to, as `pipeline.fit` takes them from the sweeps.
+
+    Raises
+    ------
+    UserError
+        When there are none since a law that it rests on is not identified; ask `fit.identified` first.
+    """
+    try:
+        return RECIPES[law].points(inputs.sweeps, inputs.laws)
+    except NotIdentified as error:
+        raise UserError(f"law {law} has no points: {error}") from error
 
 
 def draw_means(
@@ -157,7 +168,7 @@ def mathtext(formula: str) -> str:
     text = re.sub(r"\^\(([^()]*)\)", r"^{\1}", formula)
     text = re.sub(r"\^(-?[\d.]+)", r"^{\1}", text)
     text = re.sub(r"(\d)e(-?\d+)", r"\1\\times10^{\2}", text)
-    text = re.sub(r"_(\w+)", r"_{\\mathrm{\1}}", text)
+    text = re.sub(r"_(\w+)", r"_{\\mathrm{\1}}", text).replace("PF-day", r"\text{PF-day}")
     return "$" + text.replace(" ln(", r"\,\ln(") + "$"
 
 
@@ -177,7 +188,7 @@ def plain(formula: str) -> str:
     >>> plain(mathtext("L = (N / 8.8e13)^-0.076"))
     'L = (N / 8.8x10^13)^-0.076'
     """
-    for old, new in (("\\times", "x"), ("\\mathrm", ""), ("$", ""), ("\\,", " ")):
+    for old, new in (("\\times", "x"), ("\\mathrm", ""), ("\\text", ""), ("$", ""), ("\\,", " ")):
         formula = formula.replace(old, new)
     return formula.replace("{", "").replace("}", "").replace("\\", "")
 
@@ -190,12 +201,12 @@ def draw_paper_exponent(
     line = select.anchored(grid, exponent, points[column], points[y])
     drawing.line(
         panel,
-        f"paper's exponent {exponent:g}, through our points",
+        f"paper's exponent {abs(exponent):g}, through our points",
         grid,
         line,
         colour=style.GREY,
         dash=(0, (1, 1.6)),
-        label=f"paper's exponent {exponent:.3f}",
+        label=f"paper's exponent {abs(exponent):.3f}",
         zorder=2.5,
     )
 
@@ -213,5 +224,4 @@ def estimate(fit: Fit, name: str, digits: int = 3) -> str:
 
 def compute_min(flops: Any, batch_tokens: Any, loss: Any, b_crit: Fit) -> np.ndarray:
     """Return C_min = C / (1 + B / B_crit(L)), Eq 5.5."""
-    critical = np.asarray(b_crit.predict(loss=np.asarray(loss, float)), float)
-    return np.asarray(flops, float) / (1 + np.asarray(batch_tokens, float) / critical)
+    return minimum_compute(flops, batch_tokens, b_crit.predict(loss=np.asarray(loss, float)))
