@@ -43,7 +43,7 @@ LAWS: dict[str, Needs] = {
 """Law -> what its points are taken from; `pipeline.fit` says which rows."""
 
 FIGURES: dict[str, Needs] = {
-    "fig01": Needs(sweeps=("sizes", "data"), laws=("L_N", "L_D", "L_C")),
+    "fig01": Needs(sweeps=("sizes", "data"), laws=("L_N", "L_D", "L_C", "L_C_min", "B_crit")),
     "fig02": Needs(sweeps=("sizes",)),
     "fig04": Needs(sweeps=("data",), laws=("L_N_D",)),
     "fig06": Needs(sweeps=("depths", "sizes")),
@@ -56,7 +56,7 @@ FIGURES: dict[str, Needs] = {
 TABLES: dict[str, Needs] = {
     "table1": Needs(sweeps=("sizes",)),
     "table2": Needs(laws=("L_N_D",)),
-    "table5": Needs(laws=("L_N", "L_D", "L_C")),
+    "table5": Needs(laws=("L_N", "L_D", "L_C", "L_C_min", "B_crit", "L_N_S")),
     "learning_rates": Needs(sweeps=("lr_scan",)),
 }
 """Table of the paper -> what it is made from."""

@@ -105,7 +105,8 @@ def after_warmup(sweeps: Tables, fits: Fits) -> pd.DataFrame:
 
 def naive_frontier(sweeps: Tables, fits: Fits) -> pd.DataFrame:
     """Return the compute frontier at the fixed batch: L(C), N_opt(C), Eq 3.3 and Figure 14."""
-    return _frontier(fitted_rows(sweeps["sizes"]), "flops")
+    rows = fitted_rows(sweeps["sizes"])
+    return _frontier(rows[rows["step"] > rows["warmup_steps"]], "flops")
 
 
 def adjusted_frontier(sweeps: Tables, fits: Fits) -> pd.DataFrame:

@@ -55,11 +55,13 @@ rule tabulate:
         runtime=10,
     params:
         sources=table_options,
+        title=lookup("title", within=config),
     shell:
         """
         python -m pipeline.tables {wildcards.table} \
             {params.sources} \
             --preset {wildcards.preset} \
+            --title {params.title:q} \
             --output {output.csv:q} \
             2>{log:q}
         """
