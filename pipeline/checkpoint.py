@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pipeline.errors import UserError
@@ -73,22 +73,27 @@ def load(scratch: Path, run: Run, engine: str) -> tuple[Progress, Arrays, Arrays
     Raises
     ------
     UserError
-        When the checkpoint is of another run.
+        When the checkpoint is of another run, or can't be read.
     """
     path = scratch / FILE
     if not path.exists():
         return None
-    with safe_open(path, framework="numpy") as file:
-        header = json.loads(file.metadata()["checkpoint"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads(file.metadata()["checkpoint"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        progress = Progress(**header["progress"])
+        progress.noise = NoiseScale(**header["progress"]["noise"])
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not a state of this version of the program ({error}); delete it to start anew"
+        ) from error
     owner = Run.from_json(header["run"])
     if owner != run:
         raise UserError(f"{path}: holds the state of {owner.id}, not of {run.id}; delete it to start anew")
     if header["engine"] != engine:
         print(f"{path}: is of engine {header['engine']}, not {engine}: the run starts anew", file=sys.stderr)
         return None
-    progress = Progress(**header["progress"])
-    progress.noise = NoiseScale(**header["progress"]["noise"])
     parts = {
         part: {name[len(part) + 1 :]: value for name, value in arrays.items() if name.startswith(part + "/")}
         for part in ("state", "best")

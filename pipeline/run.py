@@ -89,7 +89,7 @@ class Run:
     warmup_steps: int = 0
     """Steps of linear warmup."""
     lr_final: float = 0.0
-    """Learning rate at the last step, as a part of the peak."""
+    """Floor of the learning rate as a part of the peak: where cosine and linear end."""
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
@@ -110,11 +110,11 @@ class Run:
     evaluate_every: int = 0
     """Evaluate also every so many steps; 0 is never. Early stopping needs it."""
     patience: int = 0
-    """End the run after so many evaluations without a new lowest test loss; 0 is no early stopping."""
+    """End the run after so many regular evaluations without a new lowest test loss; 0 is no early stopping."""
     snapshots: int = 0
     """Log-spaced steps whose weights are kept besides the final ones."""
     noise: bool = False
-    """Measure the gradient noise scale at each evaluation."""
+    """Measure the gradient noise scale, in every step; a row of the curve holds the mean since the last one."""
     recipe: int = 1
     """Raised by hand when the trainer's meaning changes."""
 

@@ -248,6 +248,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--engine", default="auto", help="auto, native or torch")
     parser.add_argument("--threads", type=int, default=1, help="threads on a CPU")
+    parser.add_argument("--compile", action="store_true", help="compile the model (on CUDA)")
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="seconds between checkpoints")
     parser.add_argument("--keep-weights", action=argparse.BooleanOptionalAction, default=True, help="write weights")
     parser.add_argument("--timing", type=Path, help="JSON file for where the time went")
@@ -263,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     clock.lap("start-up")
     windows, test = open_data(run, options.tokens)
     clock.lap("data")
-    engine = make_engine(run, options.device, options.threads, options.engine)
+    engine = make_engine(run, options.device, options.threads, options.engine, options.compile)
     trainer = Trainer(run, engine, windows.batch, test, options.scratch, clock)
     clock.lap("start-up")
     with signals_to(trainer):

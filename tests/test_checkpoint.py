@@ -143,6 +143,20 @@ def test_another_runs_state_is_refused_and_another_engines_is_not_used(tiny_run,
     assert "starts anew" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"", b"\x10" * 64])
+def test_a_state_that_cant_be_read_is_refused(content: bytes, tiny_run, tmp_path: Path) -> None:
+    (tmp_path / checkpoint.FILE).write_bytes(content)
+    with pytest.raises(UserError, match="not a state of this version of the program"):
+        checkpoint.load(tmp_path, tiny_run(), "native")
+
+
+def test_a_state_of_other_fields_is_refused(tiny_run, tmp_path: Path, monkeypatch) -> None:
+    checkpoint.save(tmp_path, tiny_run(), "native", Progress(), {}, {})
+    monkeypatch.setattr(checkpoint, "Progress", lambda step: None)
+    with pytest.raises(UserError, match="not a state of this version of the program"):
+        checkpoint.load(tmp_path, tiny_run(), "native")
+
+
 def test_no_checkpoint_is_written_before_its_time(tiny_run, train, monkeypatch) -> None:
     saved = []
     monkeypatch.setattr(training.checkpoint, "save", lambda *arguments: saved.append(arguments))

@@ -263,6 +263,28 @@ def test_engines_that_cant_be_had_are_refused() -> None:
         make_engine(tiny(), "tpu")
     with pytest.raises(UserError, match="engine: 'jax' is not one of auto, native, torch"):
         make_engine(tiny(), "cpu", engine="jax")
+    with pytest.raises(UserError, match="threads: 0 is below 1"):
+        make_engine(tiny(), "cpu", threads=0)
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="cuda was asked for"):
             make_engine(tiny(), "cuda")
+
+
+def test_without_a_compiler_torch_trains_and_says_so(monkeypatch, capsys) -> None:
+    from pipeline.engines import native
+
+    monkeypatch.setattr(native, "missing", lambda: "native engine: no C++ compiler")
+    assert make_engine(tiny(), "cpu").name == "torch"
+    assert capsys.readouterr().err == "native engine: no C++ compiler: torch trains this run, some times slower\n"
+    with pytest.raises(UserError, match="no C\\+\\+ compiler"):
+        make_engine(tiny(), "cpu", engine="native")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not available(), reason="no C++ compiler")
+def test_a_compiled_model_is_the_same_model() -> None:
+    run = tiny(n_layer=1)
+    plain, compiled = (make_engine(run, "cpu", engine="torch", compile=compile) for compile in (False, True))
+    for step in range(5):
+        losses = [engine.step(batch_of(run, step), 0.01).loss for engine in (plain, compiled)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)

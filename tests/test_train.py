@@ -143,8 +143,8 @@ def test_a_rate_far_too_high_is_recorded_as_diverged(tiny_run, train) -> None:
     assert (folder / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("where", ["training", "test"])
-def test_a_loss_that_is_not_finite_is_recorded_as_diverged(tiny_run, train, monkeypatch, where: str) -> None:
+@pytest.mark.parametrize("where", ["training", "test", "high"])
+def test_each_sign_of_divergence_is_recorded(tiny_run, train, monkeypatch, where: str) -> None:
     from pipeline import train as module
 
     def poisoned(*arguments: object) -> object:
@@ -153,7 +153,9 @@ def test_a_loss_that_is_not_finite_is_recorded_as_diverged(tiny_run, train, monk
 
         def bad_step(*step_arguments: object) -> object:
             result = step(*step_arguments)
-            return result._replace(loss=math.nan) if where == "training" and next(count) == 30 else result
+            if where == "training" and next(count) == 30:
+                return result._replace(loss=math.nan)
+            return result._replace(loss=result.loss + 3) if where == "high" and next(count) >= 5 else result
 
         def bad_evaluate(tokens: object) -> object:
             return evaluate(tokens) * (math.inf if where == "test" and next(count) == 4 else 1)
@@ -163,10 +165,14 @@ def test_a_loss_that_is_not_finite_is_recorded_as_diverged(tiny_run, train, monk
 
     make_engine = module.make_engine
     monkeypatch.setattr(module, "make_engine", poisoned)
-    curve, metadata = curve_of(train(tiny_run()))
-    expected = {"training": "the training loss is not finite at step 31", "test": "the test loss is not finite"}
-    assert metadata["status"] == "diverged" and metadata["reason"].startswith(expected[where])
-    assert curve["step"].max() <= 31
+    curve, metadata = curve_of(train(tiny_run(n_steps=200, lr=1e-4)))
+    reason, last = {
+        "training": ("the training loss is not finite at step 31", 31),
+        "test": ("the test loss is not finite at step 6", 6),
+        "high": ("the training loss was 0.5 nats and more above the initial loss for 100 steps to step 105", 105),
+    }[where]
+    assert (metadata["status"], metadata["reason"]) == ("diverged", reason)
+    assert curve["step"].max() <= last
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ same batches, so which one made a run is not part of the run: their curves agree
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -62,7 +63,9 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(run: Run, device: str = "auto", threads: int = 1, engine: str = "auto") -> Engine:
+def make_engine(
+    run: Run, device: str = "auto", threads: int = 1, engine: str = "auto", compile: bool = False
+) -> Engine:
     """Return the engine of a run: the native one where it can train the run on this device, else torch.
 
     Parameters
@@ -75,6 +78,8 @@ def make_engine(run: Run, device: str = "auto", threads: int = 1, engine: str = 
         Threads of the engine on a CPU.
     engine
         auto, or the name of the engine to insist on.
+    compile
+        Compile the model of the torch engine: worth its half minute for long runs on CUDA.
 
     Raises
     ------
@@ -84,21 +89,26 @@ def make_engine(run: Run, device: str = "auto", threads: int = 1, engine: str = 
     for name, value, allowed in (("device", device, DEVICES), ("engine", engine, ENGINES)):
         if value not in allowed:
             raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
-    if device != "cuda" and engine != "torch" and not (device == "auto" and _cuda()):
+    if threads < 1:
+        raise UserError(f"threads: {threads} is below 1")
+    cuda = device == "cuda" or (device == "auto" and engine != "native" and _cuda())
+    if engine != "torch" and not cuda:
         from pipeline.engines import native
 
-        why_not = native.missing() if native.supports(run) else "it has no such family, optimizer or precision"
-        if why_not is None:
-            return native.NativeEngine(run, threads)
-    else:
-        why_not = "it runs on a CPU only"
+        if native.supports(run):
+            missing = native.missing()
+            if missing is None:
+                return native.NativeEngine(run, threads)
+            if engine == "native":
+                raise UserError(missing)
+            print(f"{missing}: torch trains this run, some times slower", file=sys.stderr)
     if engine == "native":
-        raise UserError(f"engine: native can't train {run.id} here: {why_not}")
+        raise UserError(f"engine: native can't train {run.id} on {'cuda' if cuda else 'cpu'}; allowed: auto, torch")
     if device == "cuda" and not _cuda():
         raise UserError("device: cuda was asked for, but torch sees none here; allowed: auto, cpu")
     from pipeline.engines.torch_engine import TorchEngine
 
-    return TorchEngine(run, "cuda" if device == "cuda" or (device == "auto" and _cuda()) else "cpu", threads)
+    return TorchEngine(run, "cuda" if cuda else "cpu", threads, compile)
 
 
 def _cuda() -> bool:
