@@ -14,6 +14,9 @@ from pipeline.errors import UserError
 from pipeline.run import Run, content_id
 from pipeline.sweeps import Member, runs_of_sweep
 
+RECIPE = 1
+"""Raised by hand when the meaning of the data stages' code changes: cleaning, splitting, tokenizing. Part of their ids."""
+
 
 class Experiment:
     """The corpora, token files, sweeps, runs, figures and tables of a config.
@@ -61,13 +64,13 @@ class Experiment:
 
     def corpus_id(self, name: str) -> str:
         """Return the id of a corpus of the config."""
-        return content_id(name, self.config["corpora"][name])
+        return content_id(name, {"corpus": self.config["corpora"][name], "recipe": RECIPE})
 
     @cached_property
     def tokens_id(self) -> str:
         """Id of the token files: it holds the data settings and the corpora."""
         data = self.config["data"]
-        return content_id(data["name"], {"data": data, "corpora": sorted(self.corpora)})
+        return content_id(data["name"], {"data": data, "corpora": sorted(self.corpora), "recipe": RECIPE})
 
     @cached_property
     def sweeps(self) -> dict[str, list[Member]]:

@@ -10,7 +10,6 @@ rule train_tokenizer:
     """Train the tokenizer on training documents."""
     input:
         documents=train_documents,
-        module=f"{workflow.basedir}/pipeline/tokenizer.py",
     output:
         "results/tokens/{tokens}/tokenizer.json",
     log:
@@ -42,7 +41,6 @@ rule tokenize:
         train=train_documents,
         transfer=transfer_documents,
         tokenizer="results/tokens/{tokens}/tokenizer.json",
-        module=f"{workflow.basedir}/pipeline/tokens.py",
     output:
         "results/tokens/{tokens}/meta.json",
     log:
