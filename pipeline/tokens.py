@@ -70,8 +70,8 @@ def tokenize(
     train, transfer : mapping of str to Path
         Folder of each corpus by name.
     spec : mapping
-        `seed`, `test_fraction`, `transfer_tokens` (the most tokens of a transfer set), and `min_train_tokens` and
-        `min_test_tokens`, below which the set is refused.
+        `seed`, `test_fraction`, `transfer_tokens` (a transfer set ends with the document that reaches them), and
+        `min_train_tokens` and `min_test_tokens`, below which the set is refused.
     output : Path
         meta.json.
     scratch : Path
@@ -108,8 +108,8 @@ def tokenize(
     }
     for name, folder in transfer.items():
         share = min(1.0, BYTES_PER_TOKEN * spec["transfer_tokens"] / read_meta(folder)["bytes"])
-        path, most = output.parent / f"transfer-{name}.bin", int(spec["transfer_tokens"])
-        meta["transfer"][name] = _merge(parts(name, folder, share), 0.0, share, path, most)
+        path = output.parent / f"transfer-{name}.bin"
+        meta["transfer"][name] = _merge(parts(name, folder, share), 0.0, share, path, spec["transfer_tokens"])
     for key, limit in (("train", spec.get("min_train_tokens", 1)), ("test", spec.get("min_test_tokens", 1))):
         if meta[key]["tokens"] < limit:
             raise UserError(
@@ -173,8 +173,13 @@ def _check_documents(parts: Sequence[Part], corpora: Mapping[str, Path]) -> None
             raise UserError(f"{folder}: {found} documents were tokenized, its meta.json counts {expected}")
 
 
-def _merge(parts: Sequence[Part], low: float, high: float, path: Path, max_tokens: int | None = None) -> dict[str, Any]:
-    """Write the documents with low <= key < high to `path`, in the order of their keys, and count them."""
+def _merge(
+    parts: Sequence[Part], low: float, high: float, path: Path, max_tokens: float = float("inf")
+) -> dict[str, Any]:
+    """Write the documents with low <= key < high to `path`, in the order of their keys, and count them.
+
+    The document that reaches `max_tokens` is the last.
+    """
     total = sum(part.n_tokens for part in parts)
     n_ranges = max(1, round((high - low) * total / MERGE_TOKENS))
     counts = {part.corpus: {"tokens": 0, "documents": 0, "bytes": 0} for part in parts}
@@ -183,9 +188,7 @@ def _merge(parts: Sequence[Part], low: float, high: float, path: Path, max_token
         with open(temporary, "wb", buffering=2**20) as binary:
             for first, last in pairwise(np.linspace(low, high, n_ranges + 1)):
                 for part, number, document in _documents(parts, first, last):
-                    if max_tokens is not None:
-                        document = document[: max_tokens - written]
-                    if len(document) == 0:
+                    if written >= max_tokens:
                         break
                     binary.write(document)
                     written += len(document)

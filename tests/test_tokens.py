@@ -124,10 +124,9 @@ def test_transfer_set_is_a_capped_sample(corpora: dict[str, Path], tokenizer: Pa
     whole = run(corpora, tokenizer, output, transfer_tokens=10**6)["transfer"]["poems"]
     poems = documents_in(output.parent / "transfer-poems.bin", tokenizer)
     assert sorted(poems) == sorted(texts_of(corpora["poems"]))
-    tokens = np.array(load_tokens(output.parent / "transfer-poems.bin"))
     capped = run(corpora, tokenizer, output, transfer_tokens=500)["transfer"]["poems"]
-    assert capped["tokens"] == 500 < whole["tokens"]
-    assert (load_tokens(output.parent / "transfer-poems.bin") == tokens[:500]).all()
+    assert 500 <= capped["tokens"] < 500 + 40 < whole["tokens"]
+    assert documents_in(output.parent / "transfer-poems.bin", tokenizer) == poems[: capped["documents"]]
 
 
 def test_merging_in_many_ranges_changes_nothing(
