@@ -11,10 +11,15 @@ rule plot:
         unpack(sources_of_figure),
         modules=figure_modules,
     output:
-        svg="results/{preset}/figures/{figure}.svg",
+        svg=report(
+            "results/{preset}/figures/{figure}.svg",
+            caption="report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
         png="results/{preset}/figures/{figure}.png",
         csv="results/{preset}/figures/{figure}.csv",
-        caption="results/{preset}/figures/{figure}.md",
+        caption="results/{preset}/figures/{figure}.json",
     log:
         "logs/plot/{preset}-{figure}.log",
     wildcard_constraints:
@@ -44,7 +49,12 @@ rule tabulate:
         unpack(sources_of_table),
         modules=table_modules,
     output:
-        csv="results/{preset}/tables/{table}.csv",
+        csv=report(
+            "results/{preset}/tables/{table}.csv",
+            caption="report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
         markdown="results/{preset}/tables/{table}.md",
     log:
         "logs/tabulate/{preset}-{table}.log",
