@@ -89,6 +89,8 @@ def tokenize(
         raise UserError(f"{tokenizer_file}: {vocabulary} entries are more than the {MAX_VOCABULARY} of a uint16 file")
     digest = sha256(tokenizer_file.read_bytes()).hexdigest()
     output.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in output.parent.glob(".*.tmp*"):  # of a try that was killed while it wrote
+        left_over.unlink()
 
     def parts(name: str, folder: Path, share: float = 1.0) -> list[Part]:
         files = [part["file"] for part in read_meta(folder)["parts"]]

@@ -95,7 +95,7 @@ class _Build:
                 self.progress = progress
                 log.info("%s: going on after %d files", self.name, len(progress["parts"]))
         parts = [self.folder / part["file"] for part in self.progress["parts"]]
-        for path in self.folder.glob("documents-*.parquet"):
+        for path in [*self.folder.glob("documents-*.parquet"), *self.folder.glob(".*.tmp*")]:
             if path not in parts:
                 path.unlink()
         for path in parts:
