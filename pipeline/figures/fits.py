@@ -120,6 +120,14 @@ def points_of(inputs: Inputs, law: str) -> pd.DataFrame:
         raise UserError(f"law {law} has no points: {error}") from error
 
 
+def points_or_none(inputs: Inputs, law: str) -> pd.DataFrame | None:
+    """Return `points_of` a law, or None where there can be none: the fit then says why it is not identified."""
+    try:
+        return RECIPES[law].points(inputs.sweeps, inputs.laws)
+    except NotIdentified:
+        return None
+
+
 def draw_means(
     drawing: Drawing, panel: str, ends: pd.DataFrame, fitted: pd.DataFrame, x: str, label: str, **look: Any
 ) -> str:
@@ -166,7 +174,7 @@ def mathtext(formula: str) -> str:
     '$L = [(6.4\\times10^{13} / N)^{0.076/0.103} + 1.8\\times10^{13} / D]^{0.103}$'
     """
     text = re.sub(r"\^\(([^()]*)\)", r"^{\1}", formula)
-    text = re.sub(r"\^(-?[\d.]+)", r"^{\1}", text)
+    text = re.sub(r"\^(-?[\d.]+(?:e-?\d+)?)", r"^{\1}", text)
     text = re.sub(r"(\d)e(-?\d+)", r"\1\\times10^{\2}", text)
     text = re.sub(r"_(\w+)", r"_{\\mathrm{\1}}", text).replace("PF-day", r"\text{PF-day}")
     return "$" + text.replace(" ln(", r"\,\ln(") + "$"

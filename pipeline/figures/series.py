@@ -70,6 +70,19 @@ def between(x: Any, y: Any, at: Any) -> np.ndarray:
     return np.exp(np.interp(np.log(np.asarray(at, float)), log_x, log_y, left=np.nan, right=np.nan))
 
 
+def shared_levels(rows: pd.DataFrame, column: str, n: int, by: str = "n_params") -> np.ndarray:
+    """Return log-spaced values of `column` such that the curves of at least two sizes N (or `by`) pass each end.
+
+    Examples
+    --------
+    >>> curves = {"n_params": [1, 1, 2, 2, 3, 3], "loss": [8.0, 4.0, 6.0, 3.0, 5.0, 2.0]}
+    >>> shared_levels(pd.DataFrame(curves), "loss", 2).round(2).tolist()
+    [3.0, 6.0]
+    """
+    spans = rows.groupby(by)[column].agg(["min", "max"])
+    return np.geomspace(1.0001 * np.sort(spans["min"])[1], 0.9999 * np.sort(spans["max"])[-2], n)
+
+
 def percent(value: float, digits: int = 1, sign: bool = True) -> str:
     """Write a part as a percentage, with its sign.
 
