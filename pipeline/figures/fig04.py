@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import draw_law, estimate, points_of, title_law
+from pipeline.figures.fits import draw_law, estimate, points_of, say_unidentified, title_law
 from pipeline.figures.inputs import Inputs
 
 TITLE = "Performance when varying amount of data and model size, or model and training size, simultaneously."
@@ -20,10 +20,15 @@ PAPER = (
 
 
 def draw(inputs: Inputs) -> Drawing:
-    """Draw the panels; needs the sweep data and the law L_N_D."""
-    drawing = Drawing(["data"], width=style.WIDTH / 2, height=2.9)
+    """Draw the panels; needs the sweep data and the law L_N_D, for the right one also sizes, L_N_S and B_crit."""
+    both = "L_N_S" in inputs.laws
+    drawing = Drawing(["data", "steps"], height=2.9) if both else Drawing(["data"], width=style.WIDTH / 2, height=2.9)
     ours = _data(drawing, inputs)
-    drawing.describe(TITLE, PAPER, ours, f"{inputs.where} Only the left panel is drawn.")
+    differs = "Only the left panel is drawn."
+    if both:
+        ours += " " + _steps(drawing, inputs)
+        differs = "The right panel shows the shapes and the steps that Eq 5.6 was fitted to."
+    drawing.describe(TITLE, PAPER, ours, f"{inputs.where} {differs}")
     return drawing
 
 
@@ -67,9 +72,53 @@ def _data(drawing: Drawing, inputs: Inputs) -> str:
     style.loss_axis(axes, "Early-stopped test loss (nats / token)")
     style.log_axis(axes, "Dataset size (tokens)")
     title_law(drawing, "data", law)
-    drawing.legend("data", "right")
+    drawing.legend("data", "upper right" if "steps" in drawing.axes else "right")
     return (
         f"Left: {select.plural(len(ends), 'run')}, {select.plural(len(sizes), 'size')} by "
         f"{select.plural(ends.n_unique_tokens.nunique(), 'data set size')}; lines are one fit of Eq 1.5, alpha_N "
         f"{estimate(law, 'alpha_N')}, alpha_D {estimate(law, 'alpha_D')}."
+    )
+
+
+def _steps(drawing: Drawing, inputs: Inputs) -> str:
+    """Learning curves after their warmup against S_min, and L(N, S_min) at each size."""
+    law, critical = inputs.laws["L_N_S"], inputs.laws["B_crit"]
+    title_law(drawing, "steps", law)
+    axes = drawing.axes["steps"]
+    if critical.identified:
+        points = points_of(inputs, "L_N_S")
+    else:  # there is no S_min: the steps as they were
+        rows, _ = select.usable(inputs.sweeps["sizes"], "sizes")
+        points = rows[rows.fitted & (rows.step > rows.warmup_steps)].assign(steps=lambda table: table.step)
+        say_unidentified(drawing, "steps", critical)
+    select.require(points, "sizes", "two model sizes that are fitted", 2, "n_params")
+    norm = style.size_norm(points.n_params)
+    for run, rows in points.sort_values("steps").groupby("run", sort=True):
+        colour = style.RAINBOW(norm(rows.n_params.iloc[0]))
+        drawing.line("steps", run, rows.steps, rows.loss, colour=colour, width=style.HEAVY, alpha=0.8)
+    axes.plot([], [], color=style.GREY, lw=style.HEAVY, label="learning curves")
+    if law.identified and critical.identified:
+        for n_params, rows in points.groupby("n_params"):
+            draw_law(
+                drawing,
+                "steps",
+                law,
+                "steps",
+                select.span(points.steps),
+                select.span(rows.steps),
+                colour=style.INK,
+                series=f"N = {style.number(n_params)}, Eq 5.6",
+                label="",
+                band=False,
+                width=style.THIN,
+                n_params=float(n_params),
+            )
+        axes.plot([], [], color=style.INK, lw=style.THIN, label="Eq 5.6, dashed beyond them")
+    style.loss_axis(axes)
+    style.log_axis(axes, "Estimated $S_{min}$ (steps)" if critical.identified else "Steps")
+    drawing.legend("steps", "upper right")
+    drawing.colourbar(["steps"], norm, "Parameters (non-embedding)")
+    return (
+        f"Right: {select.plural(points.run.nunique(), 'learning curve')} of {points.n_params.nunique()} sizes, one fit "
+        f"of Eq 5.6, alpha_N {estimate(law, 'alpha_N')}, alpha_S {estimate(law, 'alpha_S')}."
     )
