@@ -62,9 +62,9 @@ def draw(inputs: Inputs) -> Drawing:
         TITLE,
         "At fixed N the loss varies by a few percent over a wide range of shapes: under 3 % for aspect ratios of about "
         "5 to 250 and d_ff / d_model up to 8. 22 % more compute makes up for 1 % of loss.",
-        f"Loss increase of each series over its best shape: {'; '.join(found)}. {compute.replace(chr(10), ' ')}".strip(),
-        f"{inputs.where} Our N is far below the paper's 25M to 1.5B, so that extreme ratios mean widths of a few "
-        "units. The best of several shapes is low partly by chance: increases of the size of the seeds' spread mean "
+        f"Increase of each series over its best shape: {'; '.join(found)}. {compute.replace(chr(10), ' ')}".strip(),
+        f"{inputs.where} N is {' to '.join(map(style.number, select.span(ends.n_params)))} (paper: 25M to 1.5B). The "
+        "best of several shapes is low partly by chance: increases of the size of the spread between seeds mean "
         "nothing.",
     )
     return drawing

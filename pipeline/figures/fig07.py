@@ -33,8 +33,9 @@ def draw(inputs: Inputs) -> Drawing:
         "their loss per token stops falling within 100 tokens, the Transformers' falls to the end of the context. At "
         "N near 1e5 LSTMs are not worse; at 1e8 they are, by about 0.5 nats.",
         f"{left} {right}",
-        f"{inputs.where} The context is {int(tables['sizes'].n_ctx.max())} tokens (paper: 1,024) and N ends "
-        "far below the paper's 1.5e9. An LSTM's N is 8 weights per squared width and layer.",
+        f"{inputs.where} The context is {int(tables['sizes'].n_ctx.max())} tokens (paper: 1,024), and N ends at "
+        f"{style.number(tables['sizes'].n_params.max())} (paper: 1.5B). An LSTM's N is 8 weights per squared width and "
+        "layer.",
     )
     return drawing
 

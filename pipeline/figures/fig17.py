@@ -63,6 +63,7 @@ def draw(inputs: Inputs) -> Drawing:
         "counted as often as it is applied, slightly worse.",
         f"Loss against the standard Transformers interpolated at the same x, mean over sizes: left (equal compute) "
         f"{found[0]}; right (equal N) {found[1]}.",
-        f"{inputs.where} Sizes end far below the paper's; learning rates follow the rule for the weights' own N.",
+        f"{inputs.where} N ends at {style.number(standard.n_params.max())} (paper: 1B); learning rates follow the rule "
+        "for the weights' own N.",
     )
     return drawing

@@ -36,9 +36,8 @@ def draw(inputs: Inputs) -> Drawing:
         "exponents grow with N from 0.47 to 0.62. During training the first tokens are learned first, later ones go on "
         "improving.",
         f"{left} {right}",
-        f"{inputs.where} The context is {int(tables['sizes'].n_ctx.max())} tokens (paper: 1,024): a constant and a "
-        "power are harder to tell apart. From the eighth token on, points are means over a third of an octave; fits "
-        "use every place.",
+        f"{inputs.where} The context is {int(tables['sizes'].n_ctx.max())} tokens (paper: 1,024). From the "
+        "eighth token on, points are means over a third of an octave; fits use every place.",
     )
     return drawing
 
