@@ -1,0 +1,85 @@
+"""Claims 9 and 10: limited data, and when to stop early (sections 4 and 5.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pipeline.claims import measure
+from pipeline.claims.verdict import Claim, Number, Undecided, check, near
+from pipeline.figures.inputs import Inputs
+from pipeline.laws.efficiency import minimum_steps, stop_bound
+
+FITS = 0.02
+"""Part of the loss within which Eq 1.5 fits: the paper's own bound for overfitting that noise hides (section 4.2)."""
+FEW_UPDATES = 41
+"""Data of so few batches overfit at once, and the paper finds Eq 1.5 off there: 2.15e7 / 2^19 (section 4.2)."""
+LOW_QUANTILE = 0.1
+"""A lower bound that one run in ten may miss by noise."""
+LEAST_STOPPED = 6
+
+
+@check("exponent of D in N that keeps overfitting constant, alpha_N / alpha_D", **near(0.74))
+def data_by_size(given: Inputs) -> Number:
+    fit = measure.law(given, "L_N_D")
+    return measure.derived(lambda p: p["alpha_N"] / p["alpha_D"], fit)
+
+
+@check("misfit of L(N, D), relative", most=FITS)
+def misfit(given: Inputs) -> Number:
+    rows = measure.points(given, "L_N_D")
+    kept = rows[rows["n_unique_tokens"] / rows["batch_tokens"] > FEW_UPDATES]
+    if kept.empty:
+        raise Undecided(f"no data set has more than {FEW_UPDATES} batches")
+    return measure.resampled(kept, measure.root_mean_square)
+
+
+@check("step of least test loss over the bound, one run in ten is below", least=1)
+def stop_above_bound(given: Inputs) -> Number:
+    loss, steps, critical = (measure.law(given, name) for name in ("L_N_D", "L_N_S", "B_crit"))
+    rows = _stopped(measure.sweep(given, "data"))
+    if len(rows) < LEAST_STOPPED:
+        raise Undecided(
+            f"{len(rows)} runs of the sweep data had their least test loss before their end; {LEAST_STOPPED} are needed"
+        )
+    limited = loss.predict(n_params=rows["n_params"], n_tokens=rows["n_unique_tokens"])
+    unlimited = loss.predict(n_params=rows["n_params"], n_tokens=np.inf)
+    bound = stop_bound(limited, unlimited, steps.value("S_c"), steps.value("alpha_S"))
+    stopped = minimum_steps(rows["next_step"], rows["batch_tokens"], critical.predict(loss=rows["loss"]))
+    ratio = rows.assign(ratio=stopped / bound)
+    return measure.resampled(ratio, lambda sample: float(sample["ratio"].quantile(LOW_QUANTILE)))
+
+
+def _stopped(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of least test loss of runs that went on after it, with the step of the next evaluation.
+
+    The least loss lies between the evaluations around it: the later one is what a lower bound must not exceed.
+    """
+    table = table.sort_values(["run", "step"])
+    after = table.groupby("run")["step"].shift(-1)
+    rows = table.assign(next_step=after)
+    return rows[rows["best"] & after.notna() & ~rows["all_data"] & (rows["step"] > 0)]
+
+
+CLAIMS = (
+    Claim(
+        9,
+        "Overfitting depends on N^0.74 / D alone: Eq 1.5 fits the early-stopped losses, and 8 times the size needs "
+        "about 5 "
+        "times the data.",
+        paper="0.74",
+        test="alpha_N / alpha_D of the fit of L(N, D); its root-mean-square misfit without data of 41 batches and "
+        "fewer, "
+        "at most 2 %.",
+        checks=(data_by_size, misfit),
+    ),
+    Claim(
+        10,
+        "Early stopping comes no earlier than S_c / (L(N, D) - L(N, inf))^(1 / alpha_S).",
+        paper="a lower bound",
+        test="Step of least test loss, adjusted to a large batch, over the bound of Eq 5.7: the value that one run "
+        "in ten is "
+        "below, at least 1.",
+        checks=(stop_above_bound,),
+    ),
+)

@@ -1,0 +1,251 @@
+"""Claims 4, 5, 7, 8, 22: what of a model's shape and kind matters at a given size (sections 3.1, 3.2, appendix D)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from pipeline.claims import measure
+from pipeline.claims.verdict import Claim, Number, Undecided, check
+from pipeline.counts import PF_DAY
+from pipeline.figures.inputs import Inputs
+
+A_FEW_PERCENT = 0.03
+"""Loss increase that the paper's Figure 5 calls slight (PAPER.md section 5, claim 4)."""
+MODERATE = {"d_ff_ratio": (0.0, 8.0), "aspect": (5.0, 250.0), "heads": (0.0, math.inf)}
+"""Range of each ratio of the shape over which the claim is made (PAPER.md section 5, claim 4)."""
+SAME_SIZE = 1.5
+"""Models whose N differ by a smaller factor than this from the next are of about equal N; L(N) takes out the rest."""
+EARLY_TOKENS = 10
+"""Places at the start of the context where the paper finds LSTMs as good as Transformers (Figure 7 right)."""
+EQUAL = 0.03
+"""Losses within this part of each other are equal to the eye on the paper's Figure 7."""
+BUMP = 1e-5 * PF_DAY
+"""Compute at which the paper sees the step from one layer to two, in FLOP (section 3.3)."""
+DECADE = 10.0
+
+
+# Claim 4
+
+
+def _increase(given: Inputs, label: str) -> Number:
+    """Return the largest loss increase over the best shape of equal N, within the moderate range of a ratio."""
+    rows = measure.ends(given, "shapes")
+    rows = rows[rows["label"] == label].drop_duplicates("run")
+    ratio = {
+        "d_ff_ratio": rows["d_ff"] / rows["d_model"],
+        "aspect": rows["d_model"] / rows["n_layer"],
+        "heads": rows["d_model"] / rows["n_head"],
+    }[label]
+    low, high = MODERATE[label]
+    rows = rows[(ratio >= low) & (ratio <= high)]
+    away = np.log(rows["loss"] / measure.law(given, "L_N").predict(n_params=rows["n_params"]))
+    groups = away.groupby(_alike(rows["n_params"]))
+    increase = (groups.max() - groups.min())[groups.size() > 2]
+    if increase.empty:
+        raise Undecided(f"the sweep shapes has no three runs of {label} of about equal N in the range")
+    noise, freedom = measure.seed_noise(given)
+    value = math.expm1(increase.max())
+    half = measure.stdtrit(freedom, 0.975) * noise * math.sqrt(2)
+    return Number(value, value - half, value + half)
+
+
+def _alike(n_params: pd.Series) -> pd.Series:
+    """Return a number for each run, the same for sizes that differ by less than SAME_SIZE from the next."""
+    sizes = np.sort(n_params.unique())
+    steps = np.diff(np.log(sizes)) > math.log(SAME_SIZE)
+    return n_params.map(dict(zip(sizes, np.r_[0, np.cumsum(steps)], strict=True)))
+
+
+@check("largest loss increase over feed-forward ratios up to 8", most=A_FEW_PERCENT)
+def feed_forward_ratio(given: Inputs) -> Number:
+    return _increase(given, "d_ff_ratio")
+
+
+@check("largest loss increase over aspect ratios of 5 to 250", most=A_FEW_PERCENT)
+def aspect_ratio(given: Inputs) -> Number:
+    return _increase(given, "aspect")
+
+
+@check("largest loss increase over head sizes", most=A_FEW_PERCENT)
+def head_size(given: Inputs) -> Number:
+    return _increase(given, "heads")
+
+
+# Claim 5
+
+
+def _depths(given: Inputs) -> pd.DataFrame:
+    rows = measure.ends(given, "depths").drop_duplicates("run")
+    deep = rows[rows["n_layer"] >= 2]
+    if deep["n_layer"].nunique() < 2 or len(deep) < measure.LEAST_RUNS + 1:
+        raise Undecided(f"the sweep depths has {len(deep)} runs of {deep['n_layer'].nunique()} depths from 2 layers on")
+    return rows
+
+
+def _line(rows: pd.DataFrame, x: str) -> np.ndarray:
+    return np.polyfit(np.log(rows[x].astype(float)), np.log(rows["loss"]), 1)
+
+
+def _residual(rows: pd.DataFrame, x: str, line: np.ndarray) -> pd.Series:
+    return np.log(rows["loss"]) - np.polyval(line, np.log(rows[x].astype(float)))
+
+
+@check("scatter of 2 and more layers about one line, against N over against all parameters", most=1)
+def collapse_without_embeddings(given: Inputs) -> Number:
+    rows = _depths(given)
+    deep = rows[rows["n_layer"] >= 2]
+    return measure.paired_spread_ratio(*(_residual(deep, x, _line(deep, x)) for x in ("n_params", "n_params_total")))
+
+
+@check("excess loss of 1 layer over the line of more layers", least=0)
+def one_layer_is_apart(given: Inputs) -> Number:
+    rows = _depths(given)
+    one = rows[rows["n_layer"] == 1]
+    if one.empty:
+        raise Undecided("the sweep depths has no run of 1 layer")
+    return measure.mean(_residual(one, "n_params", _line(rows[rows["n_layer"] >= 2], "n_params")))
+
+
+# Claim 7
+
+
+def _by_part(given: Inputs, name: str) -> pd.DataFrame:
+    """Return one row a run: its mean test loss on the early tokens, the third quarter of the context, and the last."""
+    rows = measure.evaluations(given, name)
+    rows = rows[(rows["corpus"] == "test") & rows["final"] & (rows["n_params"] > 0)]
+    if rows.empty:
+        raise Undecided(f"the evaluated sweep {name} has no final test losses")
+    place = rows["position"] / rows["n_ctx"]
+    parts = {
+        "early": (rows["position"] > 1) & (rows["position"] <= EARLY_TOKENS),
+        "third": (place > 0.5) & (place <= 0.75),
+        "late": place > 0.75,
+    }
+    table = rows.drop_duplicates("run").set_index("run")
+    losses = {part: rows[chosen].groupby("run")["loss"].mean() for part, chosen in parts.items()}
+    return table.assign(**losses).reset_index()
+
+
+def _lstm_excess(given: Inputs, part: str) -> pd.Series:
+    """Return run -> relative excess of LSTMs over Transformers of equal N on a part of the context."""
+    lstms, transformers = (
+        table.assign(loss=table[part]) for table in (_by_part(given, name) for name in ("lstms", "sizes"))
+    )
+    return measure.excess(lstms, transformers).set_index("run")["excess"]
+
+
+@check("excess loss of LSTMs on the last quarter of the context", least=0)
+def lstm_late(given: Inputs) -> Number:
+    return measure.mean(_lstm_excess(given, "late"))
+
+
+@check("excess loss of LSTMs on the first ten tokens", least=-EQUAL, most=EQUAL)
+def lstm_early(given: Inputs) -> Number:
+    return measure.mean(_lstm_excess(given, "early"))
+
+
+@check("gain over the second half of the context that Transformers make and LSTMs do not", least=0)
+def lstm_plateau(given: Inputs) -> Number:
+    gained = _lstm_excess(given, "late") - _lstm_excess(given, "third")
+    return measure.mean(gained.dropna())
+
+
+# Claim 8
+
+
+def _recurrent_excess(given: Inputs, x: str) -> Number:
+    standard = measure.ends(given, "sizes")
+    return measure.mean(measure.excess(measure.ends(given, "recurrent"), standard[standard["fitted"]], x)["excess"])
+
+
+@check("excess loss of recurrent models over standard ones of equal N", most=0)
+def recurrent_at_equal_size(given: Inputs) -> Number:
+    return _recurrent_excess(given, "n_params")
+
+
+@check("excess loss of recurrent models over standard ones of equal compute", least=0)
+def recurrent_at_equal_compute(given: Inputs) -> Number:
+    return _recurrent_excess(given, "n_params_reuse")
+
+
+# Claim 22
+
+
+def _one_layer_excess(given: Inputs, flops: float) -> Number:
+    """Return ln of the least loss of 1-layer models over that of deeper ones within half a decade of a compute."""
+    curves = pd.concat([measure.sweep(given, "depths"), measure.sweep(given, "sizes")])
+    curves = curves[(curves["n_tokens"] > 0) & (curves["n_layer"] >= 1)]
+    reached = np.log(curves["flops"] / flops).abs() <= math.log(DECADE) / 2
+    best = [
+        curves[reached & chosen].groupby("run")["loss"].min().min()
+        for chosen in (curves["n_layer"] == 1, curves["n_layer"] > 1)
+    ]
+    if not np.isfinite(best).all():
+        low, high = (curves["flops"].quantile(part) / PF_DAY for part in (0.0, 1.0))
+        raise Undecided(
+            f"no curves of 1 layer and of more near {flops / PF_DAY:.0e} PF-days: ours are of {low:.1e} to {high:.1e}"
+        )
+    noise, freedom = measure.seed_noise(given)
+    value = math.log(best[0] / best[1])
+    half = measure.stdtrit(freedom, 0.975) * noise * math.sqrt(2)
+    return Number(value, value - half, value + half)
+
+
+@check("excess loss of 1 layer over more, a decade of compute above the bump", least=0)
+def one_layer_loses_above(given: Inputs) -> Number:
+    return _one_layer_excess(given, BUMP * DECADE)
+
+
+@check("excess loss of 1 layer over more, a decade below it", most=0)
+def one_layer_wins_below(given: Inputs) -> Number:
+    return _one_layer_excess(given, BUMP / DECADE)
+
+
+CLAIMS = (
+    Claim(
+        4,
+        "At a fixed number of parameters the shape of a model hardly matters.",
+        paper="within 3 %",
+        test="Largest loss increase over the best shape, moved to equal N with our L(N), for d_ff / d_model up to 8, "
+        "d_model / n_layer of 5 to 250, and head sizes; the interval is the noise of seeds.",
+        checks=(feed_forward_ratio, aspect_ratio, head_size),
+    ),
+    Claim(
+        5,
+        "Losses of models of any depth fall on one line against the parameters without embeddings, not against all "
+        "parameters; models of less than two layers are exceptions.",
+        paper="one line from 2 layers on",
+        test="Scatter of ln L about one line of all depths from 2 layers on: against N over against all parameters; "
+        "whether 1-layer models lie above that line.",
+        checks=(collapse_without_embeddings, one_layer_is_apart),
+    ),
+    Claim(
+        7,
+        "LSTMs equal Transformers on early tokens of the context, are worse on late ones, and stop improving within "
+        "it.",
+        paper="LSTM plateau after fewer than 100 tokens",
+        test="Loss of LSTMs over that of Transformers interpolated at the same N, by place in the context, mean over "
+        "runs.",
+        checks=(lstm_late, lstm_early, lstm_plateau),
+    ),
+    Claim(
+        8,
+        "Recurrent Transformers are slightly better than standard ones of equal N, slightly worse at equal compute.",
+        paper="slightly better, slightly worse",
+        test="Loss of recurrent models over that of standard ones interpolated at the same N, each weight counted "
+        "once, "
+        "and counted as often as it is applied; mean over runs.",
+        checks=(recurrent_at_equal_size, recurrent_at_equal_compute),
+    ),
+    Claim(
+        22,
+        "The step from one layer to two makes a bump in the loss against compute.",
+        paper="near 1e-5 PF-days",
+        test="Least loss of 1-layer models over that of deeper ones a decade of compute above 1e-5 PF-days (worse) and "
+        "a decade below (not worse).",
+        checks=(one_layer_loses_above, one_layer_wins_below),
+    ),
+)

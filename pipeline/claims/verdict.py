@@ -1,0 +1,225 @@
+"""A claim of the paper, the checks that test it, and the verdict that they give.
+
+A check measures one number with its 95 % interval and holds it against a range. It is met when the whole interval lies
+inside the range, failed when all of it lies outside, and open when it lies across an end, when the number has no
+interval, or when what it is measured on is missing. A claim holds when all of its checks are met; one failed check is
+enough against it; otherwise it can't be decided here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from pipeline.errors import UserError
+from pipeline.figures.inputs import Inputs
+
+HOLDS = "holds"
+FAILS = "does not hold at this scale"
+OPEN = "cannot be decided here"
+VERDICTS = (HOLDS, FAILS, OPEN)
+
+REPLICATION = 1.3
+"""A measured exponent within this factor of the paper's agrees with it.
+
+The farthest of a faithful small replication's exponents is 0.074 where the paper has 0.057 (PAPER.md 6.1).
+"""
+
+
+class Undecided(UserError):
+    """Why a number can't be had: a missing sweep or law, a law that is not identified, too few runs."""
+
+
+class Number(NamedTuple):
+    """A measured number and the ends of its 95 % interval; None where there is no interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def exact(value: float) -> Number:
+    """Return a number that is counted, not estimated."""
+    return Number(value, value, value)
+
+
+def near(paper: float, factor: float = REPLICATION) -> dict[str, float]:
+    """Return the range of a check that a number agrees with the paper's within a factor.
+
+    Examples
+    --------
+    >>> near(0.1, 2.0)
+    {'least': 0.05, 'most': 0.2}
+    """
+    return {"least": paper / factor, "most": paper * factor}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found."""
+
+    what: str
+    """The number in words."""
+    least: float
+    most: float
+    number: Number | None = None
+    reason: str = ""
+    """Why there is no number."""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the check is met; None when it is open.
+
+        Examples
+        --------
+        >>> Outcome("x", 0, 1, Number(0.5, 0.4, 0.6)).met, Outcome("x", 0, 1, Number(1.5, 1.4, 1.6)).met
+        (True, False)
+        >>> Outcome("x", 0, 1, Number(0.9, 0.7, 1.1)).met is None
+        True
+        """
+        if self.number is None or self.number.low is None or self.number.high is None:
+            return None
+        if self.least <= self.number.low and self.number.high <= self.most:
+            return True
+        if self.number.high < self.least or self.number.low > self.most:
+            return False
+        return None
+
+    @property
+    def words(self) -> str:
+        """The check in words.
+
+        Examples
+        --------
+        >>> Outcome("exponent", 0.058, 0.099, Number(0.081, 0.079, 0.083)).words
+        'exponent 0.0810 (0.0790 to 0.0830): within 0.058 to 0.099, as claimed'
+        >>> Outcome("gap", 0, math.inf, reason="the sweep sizes is not given").words
+        'gap: open, the sweep sizes is not given'
+        """
+        if self.number is None:
+            return f"{self.what}: open, {self.reason}"
+        value, low, high = self.number
+        found = f"{self.what} {_short(value)}"
+        if low is None or high is None:
+            return f"{found}: open, too few runs for an interval"
+        if low != high:
+            found += f" ({_short(low)} to {_short(high)})"
+        asked = self._asked()
+        said = {True: f"{asked}, as claimed", False: f"not {asked}", None: f"open, {asked} or not"}
+        return f"{found}: {said[self.met]}"
+
+    def _asked(self) -> str:
+        if self.most == math.inf:
+            return f"at least {self.least:.3g}"
+        if self.least == -math.inf:
+            return f"at most {self.most:.3g}"
+        return f"within {self.least:.3g} to {self.most:.3g}"
+
+
+def _short(value: float) -> str:
+    """Write a number with three significant digits, also where they are zeros."""
+    return f"{value:#.3g}".rstrip(".")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A measurement and the range in which the claim holds."""
+
+    what: str
+    least: float
+    most: float
+    measure: Callable[[Inputs], Number]
+
+    def __call__(self, given: Inputs) -> Outcome:
+        """Measure; what is missing is the reason of an open check."""
+        outcome = Outcome(self.what, self.least, self.most)
+        try:
+            number = self.measure(given)
+        except UserError as error:
+            return replace(outcome, reason=str(error).replace("; ", ", "))
+        if not math.isfinite(number.value):
+            return replace(outcome, reason="the number is not finite")
+        return replace(outcome, number=number)
+
+
+def check(what: str, least: float = -math.inf, most: float = math.inf) -> Callable[[Callable[[Inputs], Number]], Check]:
+    """Make a check of a function that measures its number; `least` and `most` bound the range, ends included.
+
+    Examples
+    --------
+    >>> @check("one", most=2)
+    ... def one(given):
+    ...     return exact(1.0)
+    >>> one(Inputs.of()).words
+    'one 1.00: at most 2, as claimed'
+    """
+    return lambda measure: Check(what, least, most, measure)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim: a row of the table of claims."""
+
+    claim: int
+    """Its number in PAPER.md, section 5."""
+    statement: str
+    test: str
+    """What decides it."""
+    paper: str
+    """The paper's number."""
+    quantity: str
+    """What `ours` is; empty when there is no number."""
+    ours: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    """One of VERDICTS."""
+    reason: str
+    """Every check in words."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper and the checks that test it; the first check's number stands for it."""
+
+    number: int
+    statement: str
+    paper: str
+    test: str
+    checks: tuple[Check, ...]
+
+    def decide(self, given: Inputs) -> Verdict:
+        """Test the claim on sweeps, evaluations and laws; what is missing leaves it open.
+
+        Examples
+        --------
+        >>> claim = Claim(1, "One is below two.", "1", "count", (check("one", most=2)(lambda given: exact(1.0)),))
+        >>> claim.decide(Inputs.of()).verdict
+        'holds'
+        """
+        outcomes = [check(given) for check in self.checks]
+        met = [outcome.met for outcome in outcomes]
+        verdict = FAILS if False in met else OPEN if None in met else HOLDS
+        shown = headline(outcomes)
+        number = shown.number if shown and shown.number else Number(math.nan)
+        return Verdict(
+            claim=self.number,
+            statement=self.statement,
+            test=self.test,
+            paper=self.paper,
+            quantity=shown.what if shown else "",
+            ours=None if math.isnan(number.value) else float(number.value),
+            low=None if number.low is None else float(number.low),
+            high=None if number.high is None else float(number.high),
+            verdict=verdict,
+            reason="; ".join(outcome.words for outcome in outcomes) + ".",
+        )
+
+
+def headline(outcomes: list[Outcome]) -> Outcome | None:
+    """Return the check whose number stands for the claim: the first that failed, else the first with a number."""
+    failed = [outcome for outcome in outcomes if outcome.met is False]
+    measured = [outcome for outcome in outcomes if outcome.number is not None]
+    return next(iter([*failed, *measured]), None)
