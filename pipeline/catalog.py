@@ -74,7 +74,18 @@ FIGURES: dict[str, Needs] = {
 TABLES: dict[str, Needs] = {
     "table1": Needs(sweeps=("sizes",)),
     "table2": Needs(laws=("L_N_D",)),
+    "table3": Needs(laws=("L_N_S",)),
+    "table4": Needs(sweeps=("sizes", "data"), laws=("L_N", "L_D", "L_C", "L_C_min", "L_N_D", "L_N_S")),
     "table5": Needs(laws=("L_N", "L_D", "L_C", "L_C_min", "B_crit", "L_N_S")),
+    "table6": Needs(laws=("N_opt_min", "B_opt_min", "S_opt_min", "D_opt_min")),
+    "claims": Needs(
+        sweeps=("sizes", "data", "depths", "batches", "shapes", "lstms", "recurrent", "schedules"),
+        evaluations=("sizes", "lstms", "short", "one_large", "transfer"),
+        laws=(
+            *("L_N", "L_D", "L_N_D", "L_C", "L_C_min", "L_N_S", "B_crit"),
+            *("N_opt", "N_opt_min", "B_opt_min", "S_opt_min", "D_opt_min"),
+        ),
+    ),
     "learning_rates": Needs(sweeps=("lr_scan",)),
 }
 """Table of the paper -> what it is made from."""
