@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -54,7 +54,7 @@ class Member:
 
     run: Run
     label: str = ""
-    """The sweep's own name of the series."""
+    """The sweep's own name of the series; a run that several series share has theirs, with commas between."""
     fitted: bool = True
     """False for a shape that is shown but not fitted."""
 
@@ -112,7 +112,9 @@ def runs_of_sweep(name: str, config: Config, tokens_id: str) -> list[Member]:
             member = _member(settings, shown_only, config, tokens_id)
         except UserError as error:
             raise UserError(f"sweeps: {name}: {error}") from error
-        members.setdefault(member.run, member)
+        first = members.setdefault(member.run, member)
+        if member.label not in first.label.split(","):  # a run of two series is one run with both labels
+            members[member.run] = replace(first, label=",".join(filter(None, (first.label, member.label))))
     return list(members.values())
 
 

@@ -188,10 +188,16 @@ def curve(run: Run, floor: float | None = None, early_stop: bool = False, noise:
 def sweep_table(name: str, runs: Iterable[tuple[Run, dict[str, Any]]]) -> pd.DataFrame:
     """Return a sweep table, as `pipeline.gather` makes it.
 
-    Each run comes with options: label, fitted, status, and whatever `curve` takes.
+    Each run comes with options: label, fitted, status, and whatever `curve` takes. A run that comes twice is there
+    once, with both labels and the options of the first.
     """
-    tables = []
+    once: dict[str, tuple[Run, dict[str, Any]]] = {}
     for run, options in runs:
+        _, first = once.setdefault(run.id, (run, dict(options)))
+        if options.get("label", "") not in first.get("label", "").split(","):
+            first["label"] = f"{first['label']},{options['label']}"
+    tables = []
+    for run, options in once.values():
         more = {"label": "", "fitted": True, "status": "finished"} | options
         label, fitted, status = more.pop("label"), more.pop("fitted"), more.pop("status")
         table = curve_table(curve(run, **more), run, status, TRAIN_TOKENS)

@@ -38,6 +38,12 @@ def test_variants_are_a_union_without_repeats():
     ]
 
 
+def test_a_run_of_two_series_has_both_labels():
+    variants = [{"shape": [[2, 64]], "label": label} for label in ("a", "b", "a")]
+    found = members(variants=variants)
+    assert [member.label for member in found] == ["a,b"]
+
+
 def test_heads_come_from_the_width_unless_they_are_named():
     runs = [m.run for m in members(shape=[[2, 16], [2, 96], [2, 80], [2, 64, 8]])]
     assert [r.n_head for r in runs] == [1, 3, 2, 8]

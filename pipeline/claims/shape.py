@@ -11,6 +11,7 @@ from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check
 from pipeline.counts import PF_DAY
 from pipeline.figures.inputs import Inputs
+from pipeline.figures.select import labelled
 
 A_FEW_PERCENT = 0.03
 """Loss increase that the paper's Figure 5 calls slight (PAPER.md section 5, claim 4)."""
@@ -33,7 +34,7 @@ DECADE = 10.0
 def _increase(given: Inputs, label: str) -> Number:
     """Return the largest loss increase over the best shape of equal N, within the moderate range of a ratio."""
     rows = measure.ends(given, "shapes")
-    rows = rows[rows["label"] == label].drop_duplicates("run")
+    rows = labelled(rows, label).drop_duplicates("run")
     ratio = {
         "d_ff_ratio": rows["d_ff"] / rows["d_model"],
         "aspect": rows["d_model"] / rows["n_layer"],

@@ -51,7 +51,7 @@ def draw(inputs: Inputs) -> Drawing:
     compute = _compute_for_a_percent(inputs)
     drawing.axes["aspect"].plot([], [], linestyle="none", label=compute or None)
     ends = _at_equal_size(drawing, select.end_points(shapes, "final"), inputs)
-    found = [_panel(drawing, name, panel, ends[ends.label == name]) for name, panel in PANELS.items()]
+    found = [_panel(drawing, name, panel, ends[ends.panel == name]) for name, panel in PANELS.items()]
     top = max([TOP, *(1.35 * axes.dataLim.y1 for axes in drawing.axes.values())])  # room for the legends
     for axes in drawing.axes.values():
         axes.set_ylim(-0.03 * top, top)
@@ -75,7 +75,7 @@ def _at_equal_size(drawing: Drawing, ends: pd.DataFrame, inputs: Inputs) -> pd.D
     law = inputs.laws["L_N"]
     parts = []
     for name, panel in PANELS.items():
-        rows = ends[ends.label == name].copy()
+        rows = select.labelled(ends, name).assign(panel=name)
         select.require(rows, "shapes", f"two runs with label {name}", 2)
         rows["x"] = rows[panel.ratio[0]] / rows[panel.ratio[1]]
         steps = np.diff(np.log(np.sort(rows.n_params.unique()))) > np.log(SAME_SIZE)
@@ -84,7 +84,7 @@ def _at_equal_size(drawing: Drawing, ends: pd.DataFrame, inputs: Inputs) -> pd.D
         rows["series"] = rows["size"] if panel.series == "n_params" else rows[panel.series]
         parts.append(rows)
     ends = pd.concat(parts, ignore_index=True)
-    ends["centre"] = np.exp(np.log(ends.n_params).groupby([ends.label, ends.series]).transform("mean"))
+    ends["centre"] = np.exp(np.log(ends.n_params).groupby([ends.panel, ends.series]).transform("mean"))
     if law.identified:
         ends["loss"] *= law.predict(n_params=ends.centre) / law.predict(n_params=ends.n_params)
     else:

@@ -44,6 +44,17 @@ def end_points(sweep: pd.DataFrame, which: str = "best") -> pd.DataFrame:
     return sweep[sweep[which]].drop_duplicates("run").reset_index(drop=True)
 
 
+def labelled(rows: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Return the rows of runs with a label of their sweep; a run may have several, with commas between.
+
+    Examples
+    --------
+    >>> labelled(pd.DataFrame({"label": ["aspect", "aspect,heads", "heads"]}), "heads").index.tolist()
+    [1, 2]
+    """
+    return rows[[label in text.split(",") for text in rows.label]]
+
+
 def require(frame: pd.DataFrame, sweep: str, wanted: str, least: int = 1, column: str = "run") -> None:
     """Raise a `UserError` unless `frame` has `least` different values of `column`; it says what is missing.
 
