@@ -9,9 +9,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 
+from pipeline.catalog import FIGURES
 from pipeline.errors import UserError, command
 from pipeline.figures.inputs import Inputs, add_options
 
@@ -26,9 +26,8 @@ def figure_module(name: str) -> ModuleType:
     ...
     pipeline.errors.UserError: figure: 'fig99' is not one of fig01, ...
     """
-    known = sorted(path.stem for path in Path(__file__).parent.glob("fig[0-9][0-9].py"))
-    if name not in known:
-        raise UserError(f"figure: {name!r} is not one of {', '.join(known)}")
+    if name not in FIGURES:
+        raise UserError(f"figure: {name!r} is not one of {', '.join(FIGURES)}")
     return importlib.import_module(f"pipeline.figures.{name}")
 
 
@@ -36,7 +35,7 @@ def figure_module(name: str) -> ModuleType:
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Read the options, draw, write."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.figures", description=__doc__.splitlines()[0])
-    parser.add_argument("figure", help="fig01 to fig24")
+    parser.add_argument("figure", help="fig01 to fig24, or validation")
     add_options(parser)
     parser.add_argument("--output", required=True, metavar="SVG", help="png, csv, md and json are written beside it")
     options = parser.parse_args(argv)
