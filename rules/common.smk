@@ -110,6 +110,14 @@ def minutes_of_run(wildcards, attempt):
     return cost.minutes(RUNS[wildcards.run]) * attempt
 
 
+def group_of_run(wildcards):
+    """Return the group of a run on a cluster: short runs share a job, a long one has its own.
+
+    When a job is interrupted, its runs that had finished are trained again, so only short ones may share it.
+    """
+    return "train" if cost.seconds(RUNS[wildcards.run]) < 600 else wildcards.run
+
+
 def curves_of_sweep(wildcards):
     """Return the curves of a sweep's runs."""
     return [

@@ -18,13 +18,13 @@ rule evaluate:
     wildcard_constraints:
         run=r"[a-z]+-[\w-]+",
     group:
-        "train"
+        group_of_run
     conda:
         "../environment.yml"
     threads: 1
     resources:
         mem_mb=memory_of_run,
-        runtime=20,
+        runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         run=run_json,
         tokens_per_corpus=lookup("evaluation/tokens_per_corpus", within=config),

@@ -20,9 +20,8 @@ rule train:
     wildcard_constraints:
         run=r"[a-z]+-[\w-]+",
     priority: priority_of_run
-    retries: 1
     group:
-        "train"
+        group_of_run
     conda:
         "../environment.yml"
     threads: 1
@@ -33,7 +32,7 @@ rule train:
         run=run_json,
     shell:
         """
-        python -m pipeline.train \
+        exec python -m pipeline.train \
             --run {params.run:q} \
             --tokens "$(dirname {input.tokens:q})" \
             --output {output.curve:q} \
