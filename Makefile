@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(shell cksum < requirements.lock | cut -d' ' -f1)
 # Rules call `python`: the environment's own must come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: figures report plan test test-fast lint bench lock clean
+.PHONY: figures report plan test test-fast test-slurm lint bench lock clean
 
 figures: $(READY)  ## the main job: every figure and table; PRESET=test for a quick look
 	snakemake --cores $(CORES) figures --config preset=$(PRESET)
@@ -20,10 +20,13 @@ plan: $(READY)  ## what the preset would cost
 	snakemake --cores 1 --quiet all plan --config preset=$(PRESET)
 
 test: $(READY) lint  ## everything: style, unit tests, and the test preset end to end
-	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadgroup -m "not slurm"
+
+test-slurm: $(READY)  ## through a real Slurm of one node, which the test starts; needs slurmd, slurmctld and munge
+	python -m pytest -q -m slurm
 
 test-fast: $(READY)  ## under a minute
-	OMP_NUM_THREADS=1 python -m pytest -q -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 -m "not slow and not slurm"
 
 lint: $(READY)
 	ruff format --check .

@@ -38,7 +38,7 @@ LAWS: dict[str, Needs] = {
     "S_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
     "D_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
     "B_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
-    "chinchilla": Needs(sweeps=("validation",)),
+    "chinchilla": Needs(sweeps=("validation",), evaluations=("validation",)),
 }
 """Law -> what its points are taken from; `pipeline.fit` says which rows."""
 
@@ -67,7 +67,7 @@ FIGURES: dict[str, Needs] = {
     "fig22": Needs(sweeps=("schedules",)),
     "fig23": Needs(sweeps=("sizes",), laws=("L_N", "log_N")),
     "fig24": Needs(evaluations=("transfer",)),
-    "validation": Needs(sweeps=("validation",), laws=("chinchilla",)),
+    "validation": Needs(sweeps=("validation",), evaluations=("validation",), laws=("chinchilla",)),
 }
 """Figure of the paper -> what it is drawn from."""
 

@@ -27,6 +27,12 @@ Fits = Mapping[str, Fit]
 LEAST_EPOCHS = 2.0
 """A run whose data set is seen fewer times is limited by its training, not by its data, and is no point of L(D)."""
 
+LEAST_CONTEXT = 8
+"""Tokens of context from which on a loss is compared with an entropy rate; two words of the synthetic language."""
+
+BY_POSITION = ", by position"
+"""Ends the name of a sweep's evaluations among the tables that a recipe reads."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -50,9 +56,16 @@ def ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
 
 
 def grid_ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
-    """Return the last row of each run of a grid of sizes and lengths, no token seen twice: L = E + A/N^a + B/D^b."""
-    rows = fitted_rows(sweeps["validation"])
-    return rows[rows["final"] & (rows["epochs"] <= 1)]
+    """Return a row a run of a grid of sizes and lengths: L = E + A / N^alpha + B / D^beta, no token seen twice.
+
+    The loss is that of positions with a context of at least `LEAST_CONTEXT` tokens: the first ones of a window lack
+    what the language's entropy rate takes as known.
+    """
+    ends = fitted_rows(sweeps["validation"])
+    ends = ends[ends["final"] & (ends["epochs"] <= 1)]
+    rows = sweeps["validation" + BY_POSITION]
+    rows = rows[(rows["corpus"] == "test") & rows["final"] & (rows["position"] > LEAST_CONTEXT)]
+    return ends.assign(loss=ends["run"].map(rows.groupby("run")["loss"].mean()))
 
 
 def early_stopped(sweeps: Tables, fits: Fits) -> pd.DataFrame:
@@ -180,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.fit", description=main.__doc__)
     parser.add_argument("law", help="name in pipeline/catalog.py")
     parser.add_argument("--sweep", action="append", default=[], metavar="NAME=FILE", help="a sweep table; may repeat")
+    parser.add_argument("--evaluation", action="append", default=[], metavar="NAME=FILE", help="a sweep by position")
     parser.add_argument("--law", action="append", default=[], dest="laws", metavar="NAME=FILE", help="a law it needs")
     parser.add_argument("--bootstrap", type=int, default=1000, help="bootstrap samples over runs")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
@@ -187,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sweeps = {name: pd.read_parquet(path) for name, path in named_paths(options.sweep).items()}
+    for name, path in named_paths(options.evaluation).items():
+        sweeps[name + BY_POSITION] = pd.read_parquet(path)
     fits = {name: load_fit(path) for name, path in named_paths(options.laws).items()}
     fit = fit_law(options.law, sweeps, fits, options.bootstrap, options.seed)
     logging.info("%s\n%s", fit.formula(), fit.table())

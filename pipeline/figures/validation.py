@@ -1,7 +1,7 @@
 """Validation: the fitted constant of a generated language against its entropy rate, which is known in closed form.
 
-Not a figure of the paper. Test loss at the end of training against the tokens trained on, one series a model size, no
-token seen twice; L = E + A / N^alpha + B / D^beta fitted to all of them; E beside the entropy rate. x logarithmic.
+Not a figure of the paper. Test loss at the end of training, over positions with enough context, against the tokens
+trained on, one series a model size, no token seen twice; L = E + A / N^alpha + B / D^beta fitted to all of them; E beside the entropy rate. x logarithmic.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
 from pipeline.figures.fits import say_unidentified
 from pipeline.figures.inputs import Inputs
+from pipeline.fit import BY_POSITION, LEAST_CONTEXT, grid_ends
 
 TITLE = "A generated language of known entropy through the whole chain."
 
@@ -22,7 +23,8 @@ def draw(inputs: Inputs) -> Drawing:
     drawing = Drawing(["loss"], width=4.6, height=3.0)
     runs, lost = select.usable(inputs.sweeps["validation"], "validation")
     drawing.note(lost)
-    ends = select.end_points(runs, "final")
+    tables = {"validation": runs, "validation" + BY_POSITION: inputs.evaluations["validation"]}
+    ends = grid_ends(tables, inputs.laws)
     select.require(ends, "validation", "three model sizes", 3, "n_params")
     truth = float(ends.entropy_rate.iloc[0])
     if not np.isfinite(truth):
@@ -68,6 +70,7 @@ def draw(inputs: Inputs) -> Drawing:
         TITLE,
         "Not in the paper, whose text has no known entropy.",
         ours,
-        f"{inputs.where} The form is that of Hoffmann et al. 2022, since the paper's own has no constant term.",
+        f"{inputs.where} Losses are those after the first {LEAST_CONTEXT} tokens of a window. The form is that of "
+        "Hoffmann et al. 2022, since the paper's own has no constant term.",
     )
     return drawing
