@@ -1,7 +1,8 @@
 """Validation: the fitted constant of a generated language against its entropy rate, which is known in closed form.
 
 Not a figure of the paper. Test loss at the end of training, over positions with enough context, against the tokens
-trained on, one series a model size, no token seen twice; L = E + A / N^alpha + B / D^beta fitted to all of them; E beside the entropy rate. x logarithmic.
+trained on, one series a model size, no token seen twice; L = E + A / N^alpha + B / D^beta fitted to all of them; E
+beside the entropy rate. x logarithmic.
 """
 
 from __future__ import annotations
