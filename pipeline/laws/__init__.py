@@ -11,13 +11,25 @@ Examples
 
 from __future__ import annotations
 
+from pipeline.laws.batch import B_crit
+from pipeline.laws.chinchilla import Chinchilla
 from pipeline.laws.compute import L_C, L_C_min
 from pipeline.laws.data import L_D
 from pipeline.laws.fit import Estimate, Fit, load_fit
 from pipeline.laws.law import Law
 from pipeline.laws.overfitting import L_N_D
+from pipeline.laws.position import Position
+from pipeline.laws.power import B_OPT, D_OPT, N_OPT, N_OPT_NAIVE, S_OPT, Power, PowerPlusConstant
 from pipeline.laws.size import L_N, log_N
+from pipeline.laws.steps import L_N_S
 
-LAWS: dict[str, Law] = {law.name: law for law in (L_N(), L_D(), L_C(), L_C_min(), L_N_D(), log_N())}
+LAWS: dict[str, Law] = {
+    law.name: law
+    for law in (
+        *(L_N(), L_D(), L_C(), L_C_min(), L_N_D(), L_N_S(), B_crit(), Position(), log_N()),
+        *(N_OPT, N_OPT_NAIVE, S_OPT, B_OPT, D_OPT, Power()),
+        *(Chinchilla(), PowerPlusConstant()),
+    )
+}
 
 __all__ = ["LAWS", "Estimate", "Fit", "Law", "load_fit"]

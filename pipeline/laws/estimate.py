@@ -74,24 +74,30 @@ class Objective:
         """Whether residuals are taken in ln y."""
         return self.kind != "mse"
 
-    def rho(self, r: Array) -> Array:
-        """Return the contribution of each residual."""
-        if self.kind == "huber":
-            size = np.abs(r)
-            inside = np.minimum(size, self.delta)
-            return inside * (size - 0.5 * inside)
-        return np.abs(r) if self.kind == "lad" else r * r
-
-    def slopes(self, r: Array) -> tuple[Array, Array]:
-        """Return the first and second derivative of rho at each residual (not for lad)."""
-        if self.kind == "huber":
-            return np.clip(r, -self.delta, self.delta), (np.abs(r) <= self.delta).astype(float)
-        return 2 * r, np.full_like(r, 2.0)
-
     def total(self, r: Array, weights: Array) -> Array:
         """Return the objective as reported: a sum for huber and lad, a weighted mean for mse_log and mse."""
-        total = (weights * self.rho(r)).sum(-1)
-        return total / weights.sum(-1) if self.kind.startswith("mse") else total
+        if self.kind == "lad":
+            return (weights * np.abs(r)).sum(-1)
+        total = (weights * _rho(r, self.delta if self.kind == "huber" else None)).sum(-1)
+        return total if self.kind == "huber" else total / weights.sum(-1)
+
+
+def _rho(r: Array, width: Array | float | None) -> Array:
+    """Huber's function of given width, or the square where there is none."""
+    if width is None:
+        return r * r
+    size = np.abs(r)
+    inside = np.minimum(size, width)
+    return inside * (size - 0.5 * inside)
+
+
+def _rho_slopes(r: Array, width: Array | None) -> tuple[Array, Array, Array]:
+    """Return rho', rho'' and rho' / r."""
+    if width is None:
+        two = np.full_like(r, 2.0)
+        return 2 * r, two, two
+    size = np.abs(r)
+    return np.clip(r, -width, width), (size <= width).astype(float), width / np.maximum(size, width)
 
 
 @dataclass
@@ -126,14 +132,14 @@ def minimise(
     weights: Array,
     objective: Objective,
     basis: Array | None = None,
-    max_iterations: int = 300,
+    max_iterations: int = 200,
 ) -> Solution:
     """Minimise the objective of many problems at once.
 
     Parameters
     ----------
     model : Model
-    y : ndarray of shape (n_points,)
+    y : ndarray of shape (n_points,) or (n_problems, n_points)
         The response, positive.
     theta : ndarray of shape (n_problems, p)
         Where each problem starts.
@@ -149,112 +155,192 @@ def minimise(
     -------
     Solution
     """
-    n_problems, n_points = len(theta), len(y)
-    weights = np.broadcast_to(weights, (n_problems, n_points))
-    size = max(1, CHUNK // n_points)
+    shape = (len(theta), np.shape(y)[-1])
+    weights, y = np.broadcast_to(weights, shape), np.broadcast_to(y, shape)
     with np.errstate(all="ignore"):  # a trial step may overflow; it is then refused
-        parts = [
-            _minimise_chunk(model, y, theta[i : i + size], weights[i : i + size], objective, basis, max_iterations)
-            for i in range(0, n_problems, size)
-        ]
-    theta, gradient, converged = (np.concatenate(part) for part in zip(*parts, strict=True))
-    total = objective.total(residuals(model, y, theta, objective), weights)
+        theta, gradient, converged = _newton(model, y, theta, weights, objective, basis, max_iterations)
+        total = objective.total(residuals(model, y, theta, objective), weights)
     return Solution(theta, np.where(np.isfinite(total), total, np.inf), gradient, converged)
 
 
-def _minimise_chunk(model, y, theta, weights, objective, basis, max_iterations):
-    """Solve one batch; Huber and lad are reached through a sequence of shrinking widths."""
-    scale = weights.sum(-1, keepdims=True) if objective.kind.startswith("mse") else 1.0
+def _first_and_last_width(model, y, theta, objective) -> tuple[Array, float] | tuple[None, None]:
+    """Huber's function is reached through wider ones, and lad through narrower and narrower ones."""
     if objective.kind in ("mse", "mse_log"):
-        theta, gradient, converged = _newton(model, y, theta, weights, objective, basis, max_iterations)
-        return theta, gradient / scale, converged
+        return None, None
     last = objective.delta if objective.kind == "huber" else LAD_DELTA
-    first = np.median(np.abs(residuals(model, y, theta, Objective("huber"))))
-    first = min(max(first, last), 0.1) if np.isfinite(first) else 0.1
-    widths = last * (first / last) ** np.linspace(1, 0, 1 + max(1, int(np.ceil(np.log(first / last) / np.log(5)))))
-    for width in widths:
-        theta, gradient, converged = _newton(
-            model, y, theta, weights, Objective("huber", float(width)), basis, max_iterations
-        )
-    return theta, gradient / (last if objective.kind == "lad" else 1.0), converged
+    typical = np.median(np.abs(residuals(model, y, theta, objective)), axis=-1)
+    return np.fmax(np.fmin(typical, 0.1), last), last
 
 
 def _newton(model, y, theta, weights, objective, basis, max_iterations):
-    """Damped Newton with |eigenvalues| of the exact Hessian; each problem has its own damping.
+    """Damped Newton: |eigenvalues| of the exact Hessian in the metric of the Gauss-Newton matrix, plus a damping.
 
-    A problem is done when its gradient is rounding error, or when three steps in a row could only gain less than
-    rounding error.
+    With no damping this is Newton's method; with much it is a short step of reweighted least squares, which goes
+    down even where Huber's function is flat in its second derivative. A problem is done with one width when its
+    gradient is rounding error, or when three steps in a row could only gain less than rounding error; then it goes
+    on with a fifth of the width, down to the last. As problems end, others take their place in the batch.
     """
-    theta, weights = theta.copy(), np.ascontiguousarray(weights)
+    theta = theta.copy()
     n_problems, p = theta.shape
     gradients = np.full((n_problems, p if basis is None else basis.shape[1]), np.inf)
     converged = np.zeros(n_problems, dtype=bool)
     damping, polished = np.full(n_problems, 1e-3), np.zeros(n_problems, dtype=int)
-    value = _total(model, y, theta, weights, objective)
-    floor = objective.rho(np.array(1e-15)) * weights.sum(-1)
-    active = np.flatnonzero(np.isfinite(value))
-    for _ in range(max_iterations):
-        gradient, hessian, size = _slopes(model, y, theta[active], weights[active], objective)
-        if basis is not None:
-            gradient, hessian, size = gradient @ basis, basis.T @ hessian @ basis, size @ np.abs(basis)
-        gradients[active] = gradient
-        flat = (np.abs(gradient) <= 1e-14 * size).all(-1) | (value[active] <= floor[active])
-        finished = flat | (polished[active] >= 3)
-        converged[active[finished]] = True
-        active, gradient, hessian = active[~finished], gradient[~finished], hessian[~finished]
+    iterations, value = np.zeros(n_problems, dtype=int), np.empty(n_problems)
+    width, last = _first_and_last_width(model, y, theta, objective)
+
+    def total(which: Array, trial: Array) -> Array:
+        r = residuals(model, y[which], trial, objective)
+        return (weights[which] * _rho(r, None if width is None else width[which, None])).sum(-1)
+
+    active, waiting = np.empty(0, dtype=int), 0
+    while True:
+        joining = np.arange(waiting, min(n_problems, waiting + max(1, CHUNK // y.shape[1]) - len(active)))
+        waiting += len(joining)
+        value[joining] = total(joining, theta[joining])
+        active = np.append(active, joining[np.isfinite(value[joining])])
         if not len(active):
+            if waiting < n_problems:
+                continue
+            return theta, gradients * _reported(weights, objective), converged
+
+        widths = None if width is None else width[active, None]
+        gradient, hessian, metric, size = _slopes(model, y[active], theta[active], weights[active], objective, widths)
+        if basis is not None:
+            gradient, size = gradient @ basis, size @ np.abs(basis)
+            hessian, metric = basis.T @ hessian @ basis, basis.T @ metric @ basis
+        gradients[active] = gradient
+        floor = _rho(np.array(1e-15), last) * weights[active].sum(-1)
+        flat = (np.abs(gradient) <= 1e-14 * size).all(-1) | (value[active] <= floor)
+        finished = flat | (polished[active] >= 3)
+        if width is not None:
+            narrowing = active[finished & (width[active] > last)]
+            width[narrowing] = np.maximum(width[narrowing] / 5, last)
+            polished[narrowing], damping[narrowing] = 0, 1e-3
+            value[narrowing] = total(narrowing, theta[narrowing])
+            finished &= ~np.isin(active, narrowing)
+        else:
+            narrowing = active[:0]
+        converged[active[finished]] = (flat | (np.abs(gradient) <= 1e-6 * size).all(-1))[finished]
+        iterations[active] += 1
+        going = ~finished & (iterations[active] <= max_iterations) & np.isfinite(hessian).all((-1, -2))
+        stepping = going & ~np.isin(active, narrowing)
+        rows = active[stepping]
+        _step(
+            theta, value, damping, polished, rows, gradient[stepping], hessian[stepping], metric[stepping], basis, total
+        )
+        active = active[going]
+
+
+def _step(theta, value, damping, polished, rows, gradient, hessian, metric, basis, total) -> None:
+    """Take a step that goes down in each of the problems `rows`, changing theta, value, damping and polished."""
+    root = _inverse_root(metric)
+    eigenvalue, vector = np.linalg.eigh(root.transpose(0, 2, 1) @ hessian @ root)
+    eigenvalue, vector = np.abs(eigenvalue), root @ vector
+    along = (gradient[:, None, :] @ vector)[:, 0]
+    pending = np.arange(len(rows))
+    for _ in range(15):
+        if not len(pending):
+            return
+        index = rows[pending]
+        coefficient = -along[pending] / (eigenvalue[pending] + damping[index, None])
+        step = (vector[pending] @ coefficient[:, :, None])[:, :, 0]
+        if basis is not None:
+            step = step @ basis.T
+        predicted = -(along[pending] * coefficient + 0.5 * eigenvalue[pending] * coefficient**2).sum(-1)
+        trial = theta[index] + step
+        new = total(index, trial)
+        gain = value[index] - new
+        tiny = predicted <= 1e-13 * value[index]
+        good = np.where(tiny, gain >= -1e-13 * value[index], gain >= 1e-3 * predicted)  # False for NaN
+        theta[index[good]], value[index[good]] = trial[good], new[good]
+        ratio = gain / predicted
+        factor = np.where(good, np.where(ratio > 0.7, 0.1, np.where(ratio < 0.3, 3.0, 1.0)), 8.0)
+        damping[index] = np.clip(damping[index] * np.where(tiny & good, 0.01, factor), 1e-16, 1e8)
+        polished[index[tiny]] += 1
+        pending = pending[~good & ~tiny]
+    polished[rows[pending]] += 1  # no decrease at any damping
+
+
+def _reported(weights: Array, objective: Objective) -> Array | float:
+    """The factor from the sum that is minimised to the objective as it is reported."""
+    if objective.kind.startswith("mse"):
+        return 1 / weights.sum(-1, keepdims=True)
+    return 1 / LAD_DELTA if objective.kind == "lad" else 1.0
+
+
+def _inverse_root(metric: Array) -> Array:
+    """Return W with W' metric W = 1, for matrices (n, p, p) that are positive but may be nearly singular."""
+    diagonal = np.einsum("rii->ri", metric)
+    scale = 1 / np.sqrt(np.maximum(diagonal, 1e-30 * diagonal.max(-1, keepdims=True) + 1e-300))
+    scaled = metric * scale[:, :, None] * scale[:, None, :] + 1e-10 * np.eye(metric.shape[1])
+    return scale[:, :, None] * np.linalg.inv(np.linalg.cholesky(scaled)).transpose(0, 2, 1)
+
+
+def _slopes(model, y, theta, weights, objective, width) -> tuple[Array, Array, Array, Array]:
+    """Gradient, Hessian, Gauss-Newton matrix, and the size of the gradient's summands.
+
+    The rounding error of the gradient is 1e-16 times that size. The Gauss-Newton matrix has the weights of
+    reweighted least squares, w rho'(r) / r.
+    """
+    m, jacobian, curvature = model.derivatives(theta)
+    f = None if objective.logarithmic else np.exp(m)
+    r = np.log(y) - m if f is None else y - f
+    psi, slope, secant = _rho_slopes(r, width)
+    pull, outer, inner = weights * psi, weights * slope, weights * secant
+    if f is not None:  # q = exp m: grad q = q grad m, Hessian q = q (grad m grad m' + Hessian m)
+        pull, outer, inner = pull * f, outer * f * f - pull * f, inner * f * f
+    turned = jacobian.transpose(0, 2, 1)
+    gradient = -(jacobian @ pull[:, :, None])[:, :, 0]
+    size = (np.abs(jacobian) @ np.abs(pull)[:, :, None])[:, :, 0]
+    hessian = (jacobian * outer[:, None, :]) @ turned - curvature(pull)
+    metric = (jacobian * inner[:, None, :]) @ turned
+    return gradient, hessian, metric, size
+
+
+def finish_lad(model: Model, y: Array, theta: Array, weights: Array) -> tuple[Array, float, float]:
+    """Put a minimum of least absolute deviation exactly where it is, from the nearby minimum of a narrow Huber.
+
+    At the optimum some residuals are exactly zero. With those as constraints the rest is smooth, and Newton's
+    method on the conditions of Karush, Kuhn and Tucker converges to rounding.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (p,)
+    weights : ndarray of shape (n_points,)
+
+    Returns
+    -------
+    theta : ndarray of shape (p,)
+        The argument itself when the conditions don't hold (a degenerate optimum).
+    objective : float
+    gradient_norm : float
+        Largest component of the smallest subgradient.
+    """
+    start, log_y = theta, np.log(y)
+    lad = Objective("lad")
+    zero = np.abs(log_y - model.value(theta[None])[0]) <= 30 * LAD_DELTA
+    best = (theta, float(lad.total(residuals(model, y, theta[None], lad), weights)[0]), np.inf)
+    pull = np.zeros(int(zero.sum()))
+    for _ in range(12):
+        m, jacobian, curvature = model.derivatives(theta[None])
+        r, jacobian = log_y - m[0], jacobian[0]
+        force = np.where(zero, 0.0, weights * np.sign(r))
+        if np.isfinite(best[2]):
+            force[zero] = pull
+        constraint = jacobian[:, zero]
+        matrix = np.block([[-curvature(force[None])[0], -constraint], [-constraint.T, np.zeros((len(pull),) * 2)]])
+        smooth = -jacobian @ np.where(zero, 0.0, force)
+        solved = np.linalg.lstsq(matrix, -np.concatenate([smooth, r[zero]]), rcond=None)[0]
+        pull = solved[len(theta) :]
+        subgradient = float(np.abs(smooth - constraint @ np.clip(pull, -weights[zero], weights[zero])).max())
+        value = float((weights * np.abs(r)).sum())
+        if value <= best[1] * (1 + 1e-9) and subgradient <= best[2]:
+            best = (theta, value, subgradient)
+        theta = theta + solved[: len(theta)]
+        if not np.isfinite(theta).all():
             break
-        eigenvalue, vector = np.linalg.eigh(np.nan_to_num(hessian))
-        eigenvalue = np.abs(eigenvalue)
-        largest = eigenvalue.max(-1, keepdims=True) + 1e-300
-        along = (gradient[:, None, :] @ vector)[:, 0]
-        pending = np.arange(len(active))
-        for _attempt in range(15):
-            index = active[pending]
-            coefficient = -along[pending] / (eigenvalue[pending] + damping[index, None] * largest[pending])
-            step = (vector[pending] @ coefficient[:, :, None])[:, :, 0]
-            if basis is not None:
-                step = step @ basis.T
-            predicted = -(along[pending] * coefficient + 0.5 * eigenvalue[pending] * coefficient**2).sum(-1)
-            trial = theta[index] + step
-            new = _total(model, y, trial, weights[index], objective)
-            gain = value[index] - new
-            tiny = predicted <= 1e-13 * value[index]
-            good = np.where(tiny, gain >= -1e-13 * value[index], gain >= 1e-3 * predicted)  # False for NaN
-            theta[index[good]], value[index[good]] = trial[good], new[good]
-            ratio = gain / predicted
-            factor = np.where(good, np.where(ratio > 0.7, 0.1, np.where(ratio < 0.3, 3.0, 1.0)), 8.0)
-            damping[index] = np.clip(damping[index] * np.where(tiny & good, 0.01, factor), 1e-16, 1e8)
-            polished[index[tiny]] += 1
-            pending = pending[~good & ~tiny]
-            if not len(pending):
-                break
-        polished[active[pending]] += 1  # no decrease at any damping
-    return theta, gradients, converged
-
-
-def _total(model, y, theta, weights, objective) -> Array:
-    with np.errstate(all="ignore"):
-        return (weights * objective.rho(residuals(model, y, theta, objective))).sum(-1)
-
-
-def _slopes(model, y, theta, weights, objective) -> tuple[Array, Array, Array]:
-    """Gradient, Hessian, and the size of the gradient's summands (its rounding error is this times 1e-16)."""
-    with np.errstate(all="ignore"):
-        m, jacobian, curvature = model.derivatives(theta)
-        if objective.logarithmic:
-            psi, slope = objective.slopes(np.log(y) - m)
-            pull = weights * psi
-            outer = weights * slope
-        else:  # q = exp m: grad q = q grad m, Hessian q = q (grad m grad m' + Hessian m)
-            f = np.exp(m)
-            psi, slope = objective.slopes(y - f)
-            pull = weights * psi * f
-            outer = weights * slope * f * f - pull
-        gradient = -np.einsum("rpn,rn->rp", jacobian, pull)
-        size = np.einsum("rpn,rn->rp", np.abs(jacobian), np.abs(pull))
-        hessian = (jacobian * outer[:, None, :]) @ jacobian.transpose(0, 2, 1) - curvature(pull)
-    return gradient, hessian, size
+    limit = 1e-6 * float((np.abs(jacobian) @ weights).max())
+    return best if best[2] <= limit else (start, best[1], best[2])
 
 
 def widening(n_runs: int, p: int) -> float:

@@ -114,6 +114,7 @@ class Fit:
 
     def _values(self, vectors: np.ndarray, inputs: dict[str, ArrayLike]) -> np.ndarray:
         needed = self.definition.inputs
+        inputs = {**{ours: inputs[theirs] for ours, theirs in self.columns.items() if theirs in inputs}, **inputs}
         for name in needed:
             if name not in inputs:
                 raise UserError(f"{self.law}: {name} is needed (inputs: {', '.join(needed)})")

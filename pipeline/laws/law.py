@@ -78,6 +78,10 @@ class Law:
         """Return the formula with numbers in it."""
         raise NotImplementedError
 
+    def choose_columns(self, points: pd.DataFrame, columns: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the mapping of the law's column names to the table's, for laws that take any column."""
+        return dict(columns or {})
+
     def edge(self, model: Any, theta: Array, y: Array) -> str | None:
         """Return why the optimum lies at the edge of the law's range, or None."""
         return None
@@ -135,6 +139,7 @@ class Law:
             For points that can't be used; a fit that the points can't decide is returned with `identified` false.
         """
         chosen = check_objective(objective or self.objective, delta)
+        columns = self.choose_columns(points, columns)
         used = check_points(rename(points, columns), self.name, self.inputs, self.response, weights)
         kept, held = split_largest(used, self.size, hold_out)
         y, w = kept[self.response].to_numpy(), kept["weight"].to_numpy()
@@ -155,6 +160,8 @@ class Law:
         fit.objective, fit.gradient_norm = float(solution.objective[best]), float(solution.gradient_norm[best])
         fit.starts, fit.starts_at_optimum = len(theta0), int(near.sum())
         fit.converged = bool(solution.converged[best])
+        if chosen.kind == "lad":
+            theta, fit.objective, fit.gradient_norm = estimate.finish_lad(model, y, theta, w)
         residual = estimate.residuals(model, y, theta[None], Objective("mse_log"))[0]
         fit.r_squared = r_squared(np.log(y), residual, w)
         fit.residuals = describe_residuals(residual, w, run_index, runs)
@@ -170,6 +177,12 @@ class Law:
             fit.bootstrap = {"replicates": 0, "note": f"{len(runs)} runs for {p} parameters: no interval"}
         fit.parameters = self._estimates(fit)
         fit.held_out = self._held_out(fit, held, hold_out)
+        return fit
+
+    def not_fitted(self, reason: str) -> Fit:
+        """Return a fit without numbers, for points that can't be made; `reason` says why."""
+        fit = self._empty(check_objective(self.objective, 1e-3), pd.DataFrame(), pd.Index([]), {})
+        fit.reason = reason
         return fit
 
     def _empty(self, objective: Objective, kept: pd.DataFrame, runs: pd.Index, columns) -> Fit:
@@ -244,11 +257,18 @@ class Law:
         inverse = (vector / value) @ vector.T / np.outer(size, size)
         error = spread * np.sqrt(np.diag(inverse))
         for k, name in self.positive().items():
-            if theta[k] < 0 and theta[k] < -CLEAR * error[k]:
+            if theta[k] < -CLEAR * error[k]:
                 return f"{name} is negative: the {self.response} rises where the law says that it falls"
             if theta[k] <= CLEAR * error[k]:
-                return f"flat direction: {name} is not told apart from 0 (standard error {error[k] / theta[k]:.0%})"
+                return f"flat direction: {name} is within {CLEAR} standard errors of 0"
+        for k, name in self.constants().items():  # the coordinate is ln E, so its error is that of E over E
+            if error[k] * CLEAR >= 1:
+                return f"boundary: {name} is within {CLEAR} standard errors of 0; the points don't need it"
         return None
+
+    def constants(self) -> dict[int, str]:
+        """Return which coordinates of the model are logarithms of constant terms, with their names."""
+        return {}
 
     def coordinates(self) -> list[str]:
         """Return the names of the model's coordinates, for messages."""
@@ -356,6 +376,7 @@ class Term:
     kind : "ratio" for (X_c / X)^alpha, "coefficient" for A / X^alpha, "constant" for E.
     sign : -1 where the exponent is written with the other sign (k X^p).
     reciprocal : whether the exponent is written as 1 / alpha.
+    reference : the coefficient is that of X / reference.
     """
 
     kind: str
@@ -365,6 +386,7 @@ class Term:
     symbol: str = ""
     sign: int = 1
     reciprocal: bool = False
+    reference: float = 1.0
 
 
 class SumLaw(Law):
@@ -401,7 +423,8 @@ class SumLaw(Law):
         vectors = np.empty((len(theta), len(self.parameters)))
         with np.errstate(all="ignore"):
             for term, (c, a) in zip(self.terms, self.raw(model, theta), strict=True):
-                vectors[:, self._index(term.coefficient)] = c / a if term.kind == "ratio" else c
+                shifted = c if a is None else c - a * np.log(term.reference)
+                vectors[:, self._index(term.coefficient)] = c / a if term.kind == "ratio" else shifted
                 if term.exponent:
                     written = term.sign * (1 / a if term.reciprocal else a)
                     vectors[:, self._index(term.exponent)] = written
@@ -421,9 +444,8 @@ class SumLaw(Law):
                 continue
             a = term.sign * vectors[:, self._index(term.exponent), None]
             a = 1 / a if term.reciprocal else a
-            lines.append(
-                a * (c - np.log(inputs[term.column])) if term.kind == "ratio" else c - a * np.log(inputs[term.column])
-            )
+            x = np.log(inputs[term.column]) - np.log(term.reference)
+            lines.append(a * (c - x) if term.kind == "ratio" else c - a * x)
         return lines
 
     def edge(self, model: PowerSum, theta: Array, y: Array) -> str | None:
@@ -445,6 +467,11 @@ class SumLaw(Law):
                 result[k + 1] = term.exponent
             k += 2 if term.exponent else 1
         return result
+
+    def constants(self) -> dict[int, str]:
+        """See `Law.constants`."""
+        names = self.coordinates()
+        return {k: name for k, name in enumerate(names) if name in {t.coefficient for t in self.terms if not t.exponent}}
 
     def coordinates(self) -> list[str]:
         """See `Law.coordinates`."""
