@@ -118,7 +118,7 @@ FACTS = (
     Fact("parameters N of L(N)", (768, 1.5e9), "",
          lambda e, _: ranged([count(run).n_params for run in runs(e, "sizes")]), "What the budget can train."),
     Fact("layers of these models", (1, 207), "", lambda e, _: ranged([run.n_layer for run in runs(e, "sizes")]),
-         "A ladder that changes one thing only; narrow models do not trade depth for width (Figure 5)."),
+         "A ladder that changes the width alone: at small widths more layers gain little (Figure 5)."),
     Fact("model of L(D)", "36 layers of width 1280, N = 7.08e8", "", lambda e, _: _largest(runs(e, "data")),
          "What the budget can train."),
     Fact("data sets D", (2.15e7, 2.29e10), "tokens", _data_sets, "In proportion to the smaller models."),

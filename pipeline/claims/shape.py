@@ -79,10 +79,15 @@ def head_size(given: Inputs) -> Number:
 
 
 def _depths(given: Inputs) -> pd.DataFrame:
+    """Return the last rows of the sweep depths, and of runs of the sweep sizes that were trained as long."""
     rows = measure.ends(given, "depths").drop_duplicates("run")
+    if "sizes" in given.sweeps:
+        more = measure.ends(given, "sizes")
+        alike = np.abs(np.log(more["n_tokens"] / rows["n_tokens"].median())) <= math.log(measure.SAME_TOKENS)
+        rows = pd.concat([rows, more[alike & more["fitted"]]]).drop_duplicates("run")
     deep = rows[rows["n_layer"] >= 2]
     if deep["n_layer"].nunique() < 2 or len(deep) < measure.LEAST_RUNS + 1:
-        raise Undecided(f"the sweep depths has {len(deep)} runs of {deep['n_layer'].nunique()} depths from 2 layers on")
+        raise Undecided(f"there are {len(deep)} runs of {deep['n_layer'].nunique()} depths from 2 layers on")
     return rows
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import cost
+from pipeline import catalog, cost
 from pipeline.counts import PF_DAY, count
 from pipeline.experiment import Experiment
 from pipeline.files import read_json
@@ -59,11 +59,12 @@ def number(value: Any) -> float | None:
 
 
 def by_sweep(experiment: Experiment, logs: Path) -> list[dict[str, Any]]:
-    """Return a row a sweep, and a total; a run of several sweeps is counted in the first of them."""
+    """Return a row a sweep that is needed, and a total; a run of several sweeps is counted in the first of them."""
     rows: list[dict[str, Any]] = []
     seen: set[Run] = set()
-    for name, members in experiment.sweeps.items():
-        runs = [member.run for member in members]
+    needed = catalog.all_sweeps(experiment.needs)
+    for name in [name for name in experiment.sweeps if name in needed]:
+        runs = [member.run for member in experiment.sweeps[name]]
         new = [record(run, logs) for run in runs if run not in seen]
         seen.update(runs)
         rows.append({"sweep": name, "runs": len(runs), "records": new})

@@ -32,6 +32,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 BEYOND = "Beyond the paper"
 """Section of the figures and tables that the paper does not have."""
 PACKAGES = ("datasets", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "snakemake", "tokenizers", "torch")
+PAGE_WIDTH = 1400
+"""Pixels of a png as wide as a page: 7 inches at 200 dots (pipeline/figures/style.py)."""
 COLOURS = {HOLDS: "holds", FAILS: "fails", OPEN: "open"}
 """Verdict -> class of its cell."""
 
@@ -44,6 +46,8 @@ class Figure:
     caption: Mapping[str, str]
     image: str
     """The png as a data URI."""
+    width: float = 1.0
+    """Its width as a part of a page's."""
 
     @property
     def number(self) -> str:
@@ -87,7 +91,10 @@ def read_figure(folder: Path, name: str) -> Figure:
     for path in (png, caption):
         if not path.is_file():
             raise UserError(f"{path}: no such file; figure {name} is not drawn")
-    return Figure(name, read_json(caption), "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode())
+    content = png.read_bytes()
+    width = int.from_bytes(content[16:20], "big") / PAGE_WIDTH  # of the png's header
+    image = "data:image/png;base64," + base64.b64encode(content).decode()
+    return Figure(name, read_json(caption), image, min(1.0, width))
 
 
 def read_grid(path: Path) -> Grid:
