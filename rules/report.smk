@@ -50,12 +50,11 @@ rule write_page:
         "../environment.yml"
     params:
         config=json.dumps(config),
-        results=f"results/{PRESET}",
     shell:
         """
         python -m pipeline.report \
             --config {params.config:q} \
-            --results {params.results:q} \
+            --results "$(dirname {output:q})" \
             --runs results/runs \
             --logs logs \
             --output {output:q} \
