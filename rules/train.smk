@@ -37,6 +37,7 @@ rule train:
             --tokens "$(dirname {input.tokens:q})" \
             --output {output.curve:q} \
             --scratch results/scratch/{wildcards.run} \
+            --timing logs/timing/{wildcards.run}.json \
             2>{log:q}
         """
 
