@@ -89,3 +89,27 @@ rule report:
             --report-stylesheet {input.stylesheet:q} \
             2>{log:q}
         """
+
+
+rule readme:
+    """Fill the README's generated parts from the results of the preset."""
+    input:
+        tables=table_files(),
+        figures=figure_files(),
+        deviations=f"results/{PRESET}/deviations.md",
+    log:
+        f"logs/readme/{PRESET}.log",
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        config=json.dumps(config),
+        preset=PRESET,
+    shell:
+        """
+        python -m pipeline.readme \
+            --config {params.config:q} \
+            --results results/{params.preset} \
+            --docs docs/{params.preset} \
+            2>{log:q}
+        """
