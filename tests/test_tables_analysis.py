@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import planted
 import planted_more
@@ -51,6 +53,13 @@ def test_table4_counts_the_runs_that_a_law_was_fitted_to():
     assert table.parameters["L(D)"] == "786,432"  # the largest model alone
     assert table.compute["L(N, D)"].endswith("to the early stop")
     assert table.parameters_paper["L(D)"] == "infinite"
+
+
+def test_table4_says_why_a_law_has_no_runs():
+    fit = replace(planted.unidentified(planted_more.fits()["L_C_min"], "all points on one side"), runs=[])
+    given = inputs("L_N", sweeps=("sizes", "data"))
+    given.laws["L_C_min"] = fit
+    assert table4.make(given).frame.set_index("law").note["L(C_min)"] == "not identified: all points on one side"
 
 
 def test_table4_says_which_law_was_not_fitted():

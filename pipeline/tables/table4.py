@@ -66,16 +66,17 @@ def _row(regime: Regime, sweep: pd.DataFrame, fit: Fit | None) -> dict[str, str]
     }
     if fit is None:
         return row | {"note": "not fitted here"}
+    note = "" if fit.identified else f"not identified: {fit.reason}"
     runs = sweep[sweep["run"].isin(fit.runs) & sweep["final"]]
     if runs.empty:
-        return row | {"note": f"its runs are not in the sweep {regime.sweep}"}
+        return row | {"note": note or f"its runs are not in the sweep {regime.sweep}"}
     early = regime.compute == "early stop"
     return row | {
         "parameters": span(runs["n_params"]),
         "data": f"{span(runs['n_unique_tokens'])} tokens, {span(runs['epochs'].round(1))} times",
         "compute": f"{span(runs['step'])} steps{' to the early stop' if early else ''}",
         "batch": f"{span(runs['batch_tokens'])} tokens",
-        "note": "" if fit.identified else f"not identified: {fit.reason}",
+        "note": note,
     }
 
 
