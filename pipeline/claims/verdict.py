@@ -94,21 +94,21 @@ class Outcome:
         Examples
         --------
         >>> Outcome("exponent", 0.058, 0.099, Number(0.081, 0.079, 0.083)).words
-        'exponent 0.0810 (0.0790 to 0.0830): within 0.058 to 0.099, as claimed'
+        'exponent: 0.0810 (0.0790 to 0.0830), within 0.058 to 0.099 as claimed'
         >>> Outcome("gap", 0, math.inf, reason="the sweep sizes is not given").words
         'gap: open, the sweep sizes is not given'
         """
         if self.number is None:
             return f"{self.what}: open, {self.reason}"
         value, low, high = self.number
-        found = f"{self.what} {_short(value)}"
+        found = f"{self.what}: {_short(value)}"
         if low is None or high is None:
-            return f"{found}: open, too few runs for an interval"
+            return f"{found}, open, too few runs for an interval"
         if low != high:
             found += f" ({_short(low)} to {_short(high)})"
         asked = self._asked()
-        said = {True: f"{asked}, as claimed", False: f"not {asked}", None: f"open, {asked} or not"}
-        return f"{found}: {said[self.met]}"
+        said = {True: f"{asked} as claimed", False: f"not {asked}", None: f"open, {asked} or not"}
+        return f"{found}, {said[self.met]}"
 
     def _asked(self) -> str:
         if self.most == math.inf:
@@ -153,7 +153,7 @@ def check(what: str, least: float = -math.inf, most: float = math.inf) -> Callab
     ... def one(given):
     ...     return exact(1.0)
     >>> one(Inputs.of()).words
-    'one 1.00: at most 2, as claimed'
+    'one: 1.00, at most 2 as claimed'
     """
     return lambda measure: Check(what, least, most, measure)
 
