@@ -28,9 +28,7 @@ from pipeline.corpora import read_documents, read_meta
 from pipeline.errors import UserError, command
 from pipeline.files import atomic_path, write_json
 from pipeline.tokenizer import END_OF_TEXT, MAX_VOCABULARY, order_keys
-from pipeline.windows import TOKEN_TYPE, Windows, load_tokens, test_windows
-
-__all__ = ["Windows", "load_tokens", "test_windows", "tokenize"]
+from pipeline.windows import TOKEN_TYPE
 
 MERGE_TOKENS = 2**26  # tokens of one range of keys, read at once: 128 MB
 BYTES_PER_TOKEN = 8  # more than any tokenizer's mean on text: bounds the documents read for a capped set
@@ -118,7 +116,7 @@ def tokenize(
                 f"data.min_{key}_tokens: {', '.join(train)} give {meta[key]['tokens']:,} {key} tokens, "
                 f"fewer than {limit:,}; add a corpus, or lower it or the vocabulary"
             )
-    meta["entropy_rate"] = _entropy_rate(meta, train)
+    meta |= _truth(meta, train)
     corpora = {**train, **transfer}
     meta["corpora"] = {name: _provenance(read_meta(folder)) for name, folder in corpora.items()}
     write_json(output, meta)
@@ -228,16 +226,15 @@ def _documents(parts: Sequence[Part], low: float, high: float) -> Iterator[tuple
         yield part, number, tokens[owner][begin - start : part.ends[number] - start]
 
 
-def _entropy_rate(meta: Mapping[str, Any], train: Mapping[str, Path]) -> float | None:
-    """Return the known entropy rate of the training set in nats per token, None when it is not known.
+def _truth(meta: Mapping[str, Any], train: Mapping[str, Path]) -> dict[str, float | None]:
+    """Return entropy rate (nats per token) and window excess (nats per window) of the training set, None if not known.
 
-    It is known for one synthetic corpus of which each character is a token.
+    They are known for one synthetic corpus of which each character is a token.
     """
-    if len(train) != 1:
-        return None
     counts = meta["train"]
-    one_to_one = counts["tokens"] == counts["bytes"] + counts["documents"]
-    return read_meta(next(iter(train.values())))["entropy_rate"] if one_to_one else None
+    known = len(train) == 1 and counts["tokens"] == counts["bytes"] + counts["documents"]
+    corpus = read_meta(next(iter(train.values())))
+    return {key: corpus[key] if known else None for key in ("entropy_rate", "window_excess")}
 
 
 def _provenance(corpus: Mapping[str, Any]) -> dict[str, Any]:

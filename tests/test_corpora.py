@@ -297,7 +297,7 @@ SYNTHETIC = {
     "words": 300,
     "classes": 4,
     "letters": 12,
-    "word_length": 3,
+    "word_lengths": [2, 3, 4],
     "exponent": 1.2,
     "document_words": 30,
     "seed": 7,
@@ -329,6 +329,32 @@ def test_synthetic_language_needs_its_context() -> None:
     assert -(p * np.log(p)).sum() > 1.05 * conditional
 
 
+def test_window_excess_is_the_excess_of_block_entropy() -> None:
+    """The entropy of blocks of n tokens, by enumeration, is n times the entropy rate plus the window excess."""
+    language = Language(words=6, classes=3, letters=3, word_lengths=[1, 2], exponent=0.8, document_words=3, seed=5)
+    words, classes, q = len(language.lexicon), len(language.order), language.end
+    p = np.array([[language.probability[list(order).index(word)] for word in range(words)] for order in language.order])
+    states = [(c, w, j) for c in range(classes) for w in range(words) for j in range(language.lengths[w] + 1)]
+    number = {state: place for place, state in enumerate(states)}
+    step: dict[str, np.ndarray] = {token: np.zeros((len(states), len(states))) for token in "abc _"}
+    for c, w, j in states:  # a state is about to write letter j of word w, or what follows the word
+        here, spelling = number[c, w, j], language.lexicon[w]
+        if j < len(spelling):
+            step[spelling[j]][here, number[c, w, j + 1]] = 1
+            continue
+        for token, chance, after in ((" ", 1 - q, language.word_class[w]), ("_", q, 0)):
+            for following in range(words):
+                step[token][here, number[after, following, 0]] += chance * p[after, following]
+    stationary = np.linalg.matrix_power(sum(step.values()), 10**6)[0]
+    blocks, entropies = [stationary], []
+    for _ in range(7):  # the first word and the next are over after at most 6 tokens
+        blocks = [ahead for block in blocks for token in step if (ahead := block @ step[token]).sum() > 0]
+        chances = np.array([block.sum() for block in blocks])
+        entropies.append(-(chances * np.log(chances)).sum())
+    assert entropies[6] - entropies[5] == pytest.approx(language.entropy_rate, abs=1e-9)
+    assert language.window_excess() == pytest.approx(entropies[6] - 7 * language.entropy_rate, abs=0.03)
+
+
 def test_synthetic_corpus_is_reproducible_and_knows_its_entropy(tmp_path: Path) -> None:
     source = {"kind": "synthetic", "tokens": 240_000, **SYNTHETIC, **FACTS}
     first = build(tmp_path / "a", {"sources": [source], "deduplicate": "nothing"})
@@ -342,7 +368,7 @@ def test_synthetic_corpus_is_reproducible_and_knows_its_entropy(tmp_path: Path) 
 
 
 def test_synthetic_ranges() -> None:
-    with pytest.raises(UserError, match=r"words of a synthetic source: 1729 is not between 1 and 12\^3"):
-        Language(**{**SYNTHETIC, "words": 1729})
+    with pytest.raises(UserError, match=r"433 of 2 letters are more than the 12\^2 there are"):
+        Language(**{**SYNTHETIC, "words": 1299})
     with pytest.raises(UserError, match="letters of a synthetic source: 63 is not between 2 and 62"):
         Language(**{**SYNTHETIC, "letters": 63})

@@ -21,9 +21,10 @@ TEXTS = ["The quick brown fox jumps over the lazy dog. " * 3, "Pack my box with 
 ANY_TEXT = "naïve\u00a0\ttabs, \r\n中文 🦊 e\u0301, two  spaces, <|endoftext|> and \x00"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a corpus of 400 documents."""
+    tmp_path = tmp_path_factory.mktemp("corpus")
     rows = "\n".join(json.dumps({"text": f"{TEXTS[number % 2]} Number {number}."}) for number in range(400))
     (tmp_path / "in.jsonl").write_text(rows)
     source = {"kind": "files", "path": str(tmp_path / "in.jsonl"), "field": "text", "licence": "MIT", "origin": "x"}

@@ -149,6 +149,7 @@ class _Build:
             "bytes": sum(part["bytes"] for part in parts),
             "dropped": dict(sum((Counter(source["dropped"]) for source in sources), Counter())),
             "entropy_rate": sources[0].get("entropy_rate") if len(sources) == 1 else None,
+            "window_excess": sources[0].get("window_excess") if len(sources) == 1 else None,
             "licences": sorted({source["licence"] for source in sources}),
             "sources": sources,
             "parts": parts,
