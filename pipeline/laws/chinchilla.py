@@ -61,7 +61,7 @@ def best_split(flops: Array, a: Array, b: Array, alpha: Array, beta: Array) -> t
     --------
     >>> n, d = best_split(5.76e23, np.log(406.4), np.log(410.7), 0.34, 0.28)
     >>> f"{n:.2g} {d:.2g}"
-    '3.3e10 2.9e12'
+    '3.2e+10 3e+12'
     """
     ln_g = (np.log(alpha / beta) + a - b) / (alpha + beta)
     budget = np.log(np.asarray(flops) / 6)

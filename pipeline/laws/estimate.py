@@ -187,6 +187,8 @@ def _newton(model, y, theta, weights, objective, basis, max_iterations):
     damping, polished = np.full(n_problems, 1e-3), np.zeros(n_problems, dtype=int)
     iterations, value = np.zeros(n_problems, dtype=int), np.empty(n_problems)
     width, last = _first_and_last_width(model, y, theta, objective)
+    largest = np.abs(np.log(y) if objective.logarithmic else y).max(-1)
+    rounding = _rho(1e-15 * np.maximum(largest, 1.0), last)  # of one residual
 
     def total(which: Array, trial: Array) -> Array:
         r = residuals(model, y[which], trial, objective)
@@ -209,7 +211,7 @@ def _newton(model, y, theta, weights, objective, basis, max_iterations):
             gradient, size = gradient @ basis, size @ np.abs(basis)
             hessian, metric = basis.T @ hessian @ basis, basis.T @ metric @ basis
         gradients[active] = gradient
-        floor = _rho(np.array(1e-15), last) * weights[active].sum(-1)
+        floor = rounding[active] * weights[active].sum(-1)
         flat = (np.abs(gradient) <= 1e-14 * size).all(-1) | (value[active] <= floor)
         finished = flat | (polished[active] >= 3)
         if width is not None:
@@ -220,7 +222,8 @@ def _newton(model, y, theta, weights, objective, basis, max_iterations):
             finished &= ~np.isin(active, narrowing)
         else:
             narrowing = active[:0]
-        converged[active[finished]] = (flat | (np.abs(gradient) <= 1e-6 * size).all(-1))[finished]
+        exact = flat | (np.abs(gradient) <= 1e-6 * size).all(-1) | (value[active] <= 1e4 * floor)
+        converged[active[finished]] = exact[finished]
         iterations[active] += 1
         going = ~finished & (iterations[active] <= max_iterations) & np.isfinite(hessian).all((-1, -2))
         stepping = going & ~np.isin(active, narrowing)
@@ -343,26 +346,90 @@ def finish_lad(model: Model, y: Array, theta: Array, weights: Array) -> tuple[Ar
     return best if best[2] <= limit else (start, best[1], best[2])
 
 
-def widening(n_runs: int, p: int) -> float:
-    """Return the factor by which bootstrap deviations are stretched for a small number of runs.
+def leverage_correction(
+    design: Array, run_index: NDArray[np.intp], residual: Array, correlation: float = 0.5
+) -> tuple[Array, float]:
+    """Correct residuals for what the fit took of them, and count the degrees of freedom that are left.
 
-    A percentile bootstrap over n runs is too narrow: its variance lacks n / (n - p) and its quantiles are those of
-    a normal, not of Student's t with n - p degrees of freedom. Stretching the replicates about the estimate mends
-    both and tends to 1 for many runs.
+    A point with much leverage pulls the fit towards itself, so its residual is too small. With H the hat matrix and
+    g a run, r_g is replaced by (1 - H_gg)^(-1/2) r_g (CR2 of Bell and McCaffrey 2002).
+
+    Parameters
+    ----------
+    design : ndarray of shape (n_points, p)
+        Derivatives of the prediction by the parameters, times the root of the weights.
+    run_index : ndarray of shape (n_points,)
+    residual : ndarray of shape (n_points,)
+        Times the root of the weights.
+    correlation : float
+        Between residuals of one run, assumed when degrees of freedom are counted.
+
+    Returns
+    -------
+    residual : ndarray of shape (n_points,)
+    degrees : float
+        Satterthwaite's number for the variance of the parameter that the fewest runs decide.
 
     Examples
     --------
-    >>> round(widening(8, 2), 2), round(widening(240, 5), 3)
-    (1.44, 1.016)
+    The mean of four points has three degrees of freedom and a leverage of a quarter:
+
+    >>> r, degrees = leverage_correction(np.ones((4, 1)), np.arange(4), np.array([1.0, -1, 1, -1]))
+    >>> (r**2).round(3), round(degrees, 6)
+    (array([1.333, 1.333, 1.333, 1.333]), 3.0)
     """
-    degrees = n_runs - p
-    return float(np.sqrt(n_runs / degrees) * stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
+    q, _ = np.linalg.qr(design)
+    influence = np.linalg.pinv(design)  # (p, n_points): how each point moves each parameter
+    n_runs = int(run_index.max()) + 1
+    corrected, adjusted = residual.copy(), influence.copy()
+    for run in range(n_runs):
+        rows = run_index == run
+        u, s, _ = np.linalg.svd(q[rows], full_matrices=False)
+        stretch = 1 / np.sqrt(np.clip(1 - s**2, 1e-3, None)) - 1
+        corrected[rows] += u @ (stretch * (u.T @ residual[rows]))
+        adjusted[:, rows] += ((adjusted[:, rows] @ u) * stretch) @ u.T
+    members = np.equal.outer(np.arange(n_runs), run_index).astype(float)  # (n_runs, n_points)
+    by_run = members @ q
+    degrees = np.inf
+    for a in adjusted:
+        projected = members @ (a[:, None] * q)
+        alone = np.diag(members @ a**2) - projected @ projected.T
+        summed = np.diag(members @ a) - by_run @ projected.T
+        spread = (1 - correlation) * alone + correlation * summed.T @ summed
+        degrees = min(degrees, float(np.trace(spread) ** 2 / (spread**2).sum()))
+    return corrected, degrees
 
 
-def replicate_weights(
+WEBB = np.sqrt([0.5, 1.0, 1.5])  # with either sign: six values of variance 1 (Webb 2014)
+
+
+def wild_replicates(prediction: Array, residual: Array, run_index: NDArray[np.intp], n_boot: int, seed: int) -> Array:
+    """Return responses of a wild bootstrap over runs, (n_boot, n_points).
+
+    Every point stays where it is; the residuals of a run are multiplied by one random number of mean 0 and variance
+    1, so that the correlation within a run stays too.
+    """
+    rng = np.random.default_rng(seed)
+    n_runs = int(run_index.max()) + 1
+    sign = rng.choice([-1.0, 1.0], size=(n_boot, n_runs)) * rng.choice(WEBB, size=(n_boot, n_runs))
+    return prediction + residual * sign[:, run_index]
+
+
+def widening(degrees: float) -> float:
+    """Return the factor from a normal's 95 % interval to Student's for these degrees of freedom.
+
+    Examples
+    --------
+    >>> round(widening(6), 3), round(widening(200), 3)
+    (1.248, 1.006)
+    """
+    return float(stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
+
+
+def pairs_replicates(
     run_index: NDArray[np.intp], weights: Array, n_boot: int, seed: int, usable: Callable[[Array], NDArray[np.bool_]]
 ) -> tuple[Array, int]:
-    """Draw bootstrap replicates over runs, as weights of the points.
+    """Draw runs with replacement, as weights of the points.
 
     Parameters
     ----------

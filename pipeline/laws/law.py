@@ -103,6 +103,7 @@ class Law:
         objective: str | None = None,
         delta: float = 1e-3,
         weights: str | Sequence[float] | None = None,
+        bootstrap: str = "wild",
         n_boot: int = 1000,
         seed: int = 0,
         hold_out: int = 0,
@@ -120,6 +121,10 @@ class Law:
             Huber's width in ln y; positive.
         weights : column name or sequence of float, optional
             A positive weight a point.
+        bootstrap : {"wild", "pairs"}
+            wild: the design stays and the residuals of a run are multiplied by a random number, corrected for
+            leverage and widened for few runs (`estimate.leverage_correction`); it covers with few runs too.
+            pairs: runs are drawn with replacement, as in the published fits; too narrow for fewer than some 20.
         n_boot : int
             Bootstrap replicates over runs; 0 for no intervals.
         seed : int
@@ -139,6 +144,8 @@ class Law:
             For points that can't be used; a fit that the points can't decide is returned with `identified` false.
         """
         chosen = check_objective(objective or self.objective, delta)
+        if bootstrap not in ("wild", "pairs"):
+            raise UserError(f"bootstrap: {bootstrap!r} is not wild or pairs")
         columns = self.choose_columns(points, columns)
         used = check_points(rename(points, columns), self.name, self.inputs, self.response, weights)
         kept, held = split_largest(used, self.size, hold_out)
@@ -172,7 +179,7 @@ class Law:
         fit.identified = True
         fit.vector = self.report(model, theta[None])[0].tolist()
         if n_boot and len(runs) > p:
-            self._bootstrap(fit, model, theta, y, w, run_index, chosen, n_boot, seed)
+            self._bootstrap(fit, model, theta, y, w, run_index, chosen, bootstrap, n_boot, seed)
         elif n_boot:
             fit.bootstrap = {"replicates": 0, "note": f"{len(runs)} runs for {p} parameters: no interval"}
         fit.parameters = self._estimates(fit)
@@ -274,25 +281,36 @@ class Law:
         """Return the names of the model's coordinates, for messages."""
         return [q.name for q in self.parameters]
 
-    def _bootstrap(self, fit, model, theta, y, w, run_index, objective, n_boot, seed) -> None:
-        """Refit replicates over runs from the optimum, widen them for the number of runs, and put them in `fit`."""
-        jacobian = model.derivatives(theta[None])[1][0]
-        limit = 1e-6 * estimate.condition(jacobian, w[None])[0]
-        weights, redrawn = estimate.replicate_weights(
-            run_index, w, n_boot, seed, lambda candidates: estimate.condition(jacobian, candidates) > limit
-        )
-        solution = estimate.minimise(model, y, np.tile(theta, (len(weights), 1)), weights, objective)
-        factor = estimate.widening(fit.n_runs, len(theta))
+    def _bootstrap(self, fit, model, theta, y, w, run_index, objective, method, n_boot, seed) -> None:
+        """Refit replicates over runs from the optimum, and put their parameters in `fit`."""
+        m, jacobian, _ = model.derivatives(theta[None])
+        m, jacobian = m[0], jacobian[0]
+        record: dict[str, Any] = {"unit": "run", "method": method, "seed": seed}
+        starts = np.tile(theta, (n_boot, 1))
+        if method == "wild":
+            f = m if objective.logarithmic else np.exp(m)
+            residual = (np.log(y) if objective.logarithmic else y) - f
+            design = (jacobian if objective.logarithmic else jacobian * f).T * np.sqrt(w)[:, None]
+            residual, degrees = estimate.leverage_correction(design, run_index, residual * np.sqrt(w))
+            draws = estimate.wild_replicates(f, residual / np.sqrt(w), run_index, n_boot, seed)
+            draws = np.exp(draws) if objective.logarithmic else draws
+            solution = estimate.minimise(model, draws, starts, w[None], objective)
+            factor = estimate.widening(degrees)
+            record |= {"degrees_of_freedom": degrees, "widening": factor}
+        else:
+            limit = 1e-6 * estimate.condition(jacobian, w[None])[0]
+            weights, redrawn = estimate.pairs_replicates(
+                run_index, w, n_boot, seed, lambda candidates: estimate.condition(jacobian, candidates) > limit
+            )
+            solution = estimate.minimise(model, y, starts[: len(weights)], weights, objective)
+            factor = 1.0
+            record |= {"redrawn": redrawn}
         vectors = self.report(model, theta + factor * (solution.theta - theta))
         fit.draws = vectors[np.isfinite(vectors).all(-1)]
-        fit.bootstrap = {
-            "unit": "run",
+        fit.bootstrap = record | {
             "replicates": len(fit.draws),
-            "seed": seed,
-            "redrawn": redrawn,
             "not_converged": int((~solution.converged).sum()),
             "largest_gradient": float(solution.gradient_norm.max()),
-            "widening": factor,
         }
 
     def _estimates(self, fit: Fit) -> dict[str, Estimate]:
@@ -471,7 +489,9 @@ class SumLaw(Law):
     def constants(self) -> dict[int, str]:
         """See `Law.constants`."""
         names = self.coordinates()
-        return {k: name for k, name in enumerate(names) if name in {t.coefficient for t in self.terms if not t.exponent}}
+        return {
+            k: name for k, name in enumerate(names) if name in {t.coefficient for t in self.terms if not t.exponent}
+        }
 
     def coordinates(self) -> list[str]:
         """See `Law.coordinates`."""
