@@ -27,8 +27,8 @@ Fits = Mapping[str, Fit]
 LEAST_EPOCHS = 2.0
 """A run whose data set is seen fewer times is limited by its training, not by its data, and is no point of L(D)."""
 
-LEAST_CONTEXT = 8
-"""Tokens of context from which on a loss is compared with an entropy rate; two words of the synthetic language."""
+LEAST_CONTEXT = 16
+"""Tokens of context from which on a loss is compared with an entropy rate: three words of the synthetic language."""
 
 BY_POSITION = ", by position"
 """Ends the name of a sweep's evaluations among the tables that a recipe reads."""
