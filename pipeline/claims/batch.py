@@ -73,7 +73,8 @@ def hyperbola(given: Inputs) -> Number:
             f"{rows['run'].nunique()} runs lie on hyperbolas with points to spare; {measure.LEAST_RUNS} are needed"
         )
     predicted = rows["e_min"] * (1 + 1 / (rows["steps"] / rows["s_min"] - 1))
-    return measure.resampled(rows.assign(residual=np.log(rows["tokens"] / predicted)), measure.root_mean_square)
+    rows = rows.assign(residual=np.log(rows["tokens"] / predicted))
+    return measure.resampled(rows, ["residual"], measure.root_mean_square)
 
 
 CLAIMS = (

@@ -49,7 +49,7 @@ def steps_exponent(given: Inputs) -> Number:
 
 @check("misfit of L(N, S_min), relative", most=FITS)
 def curves_misfit(given: Inputs) -> Number:
-    return measure.resampled(measure.points(given, "L_N_S"), measure.root_mean_square)
+    return measure.resampled(measure.points(given, "L_N_S"), ["residual"], measure.root_mean_square)
 
 
 @check("error at the end of the curves when fitted to their first half, relative", most=PREDICTS)
@@ -61,7 +61,8 @@ def early_predicts_late(given: Inputs) -> Number:
         raise Undecided(f"L(N, S_min) is not identified by the first half of the curves ({fit.reason})")
     late = rows[rows["steps"] == last]
     predicted = fit.predict(n_params=late["n_params"], steps=late["steps"])
-    return measure.resampled(late.assign(residual=np.log(late["loss"] / predicted)), measure.root_mean_square)
+    late = late.assign(residual=np.log(late["loss"] / predicted))
+    return measure.resampled(late, ["residual"], measure.root_mean_square)
 
 
 # Claim 14

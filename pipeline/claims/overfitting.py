@@ -31,7 +31,7 @@ def misfit(given: Inputs) -> Number:
     kept = rows[rows["n_unique_tokens"] / rows["batch_tokens"] > FEW_UPDATES]
     if kept.empty:
         raise Undecided(f"no data set has more than {FEW_UPDATES} batches")
-    return measure.resampled(kept, measure.root_mean_square)
+    return measure.resampled(kept, ["residual"], measure.root_mean_square)
 
 
 @check("step of least test loss over the bound, one run in ten is below", least=1)
@@ -47,7 +47,7 @@ def stop_above_bound(given: Inputs) -> Number:
     bound = stop_bound(limited, unlimited, steps.value("S_c"), steps.value("alpha_S"))
     stopped = minimum_steps(rows["next_step"], rows["batch_tokens"], critical.predict(loss=rows["loss"]))
     ratio = rows.assign(ratio=stopped / bound)
-    return measure.resampled(ratio, lambda sample: float(sample["ratio"].quantile(LOW_QUANTILE)))
+    return measure.resampled(ratio, ["ratio"], lambda sample: float(sample["ratio"].quantile(LOW_QUANTILE)))
 
 
 def _stopped(table: pd.DataFrame) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def _r_squared(x: str) -> measure.Callable[[pd.DataFrame], float]:
 def _straight(rows: pd.DataFrame, x: str, what: str) -> Number:
     if rows[x].nunique() < LEAST_POINTS:
         raise Undecided(f"{rows[x].nunique()} sizes of {what}; {LEAST_POINTS} are needed to see a straight line")
-    return measure.resampled(rows, _r_squared(x))
+    return measure.resampled(rows, [x, "loss"], _r_squared(x))
 
 
 @check("exponent of L(N)", **near(0.076))
@@ -63,7 +63,7 @@ def power_beats_logarithm(given: Inputs) -> Number:
             f"N spans {decades:.1f} decades; {LEAST_DECADES} are needed to tell a power law from a logarithm"
         )
     limit = sizes[math.ceil(len(sizes) * (1 - HELD_OUT))]
-    return measure.resampled(rows, lambda sample: _held_out_ratio(sample, limit))
+    return measure.resampled(rows, ["n_params", "loss"], lambda sample: _held_out_ratio(sample, limit))
 
 
 def _held_out_ratio(rows: pd.DataFrame, limit: float) -> float:
