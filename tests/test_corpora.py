@@ -62,7 +62,7 @@ def make_wheel(folder: Path, members: dict[str, bytes]) -> tuple[Path, str]:
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "b"}\n', ["a", "b"]),
         ("a.json", b'[{"text": "a"}, {"x": {"text": "b"}}, {"x": 1}]', ["a", "b"]),
         ("a.csv.bz2", bz2.compress(b"text\na\n"), ["a"]),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n'), ["a"]),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n', mtime=0), ["a"]),
     ],
 )
 def test_formats(name: str, content: bytes, expected: list[str]) -> None:
