@@ -15,7 +15,9 @@ from pipeline.laws.batch import B_crit
 from pipeline.laws.chinchilla import Chinchilla
 from pipeline.laws.compute import L_C, L_C_min
 from pipeline.laws.data import L_D
+from pipeline.laws.envelope import Envelope
 from pipeline.laws.fit import Estimate, Fit, load_fit
+from pipeline.laws.isoflop import IsoFLOP, IsoFLOPAkima
 from pipeline.laws.law import Law
 from pipeline.laws.overfitting import L_N_D
 from pipeline.laws.position import Position
@@ -28,7 +30,7 @@ LAWS: dict[str, Law] = {
     for law in (
         *(L_N(), L_D(), L_C(), L_C_min(), L_N_D(), L_N_S(), B_crit(), Position(), log_N()),
         *(N_OPT, N_OPT_NAIVE, S_OPT, B_OPT, D_OPT, Power()),
-        *(Chinchilla(), PowerPlusConstant()),
+        *(Chinchilla(), PowerPlusConstant(), IsoFLOP(), IsoFLOPAkima(), Envelope()),
     )
 }
 

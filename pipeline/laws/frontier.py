@@ -7,10 +7,13 @@ its trends are N_opt(C), S_opt(C) and L(C).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
+from pipeline.laws.estimate import Array
 
 PER_DECADE = 12
 """Points of the frontier in a decade of compute."""
@@ -58,38 +61,76 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     >>> float(round(slope, 2))  # 0.3 / (0.1 + 0.3)
     0.75
     """
+    names, grid, (losses, steps, n_tokens), sizes = readings(table, ("loss", "step", "n_tokens"), compute, per_decade)
+    best, inside = leaders(losses, sizes)
+    seen = np.isfinite(losses).any(axis=0)
+    if not inside.any() or len(np.unique(sizes[best[seen]])) < 3:
+        taking = len(np.unique(sizes[best[seen]]))
+        raise UserError(f"frontier: {taking} sizes take the lead in turn; at least 3 are needed")
+    at = best[inside], np.flatnonzero(inside)
+    return pd.DataFrame(
+        {
+            "flops": grid[inside],
+            "loss": losses[at],
+            "n_params": sizes[best[inside]],
+            "steps": steps[at],
+            "n_tokens": n_tokens[at],
+            "run": np.array(names)[best[inside]],
+        }
+    )
+
+
+def readings(
+    table: pd.DataFrame, columns: Sequence[str], compute: str = "flops", per_decade: int = PER_DECADE
+) -> tuple[list[str], Array, list[Array], Array]:
+    """Read every learning curve at computes evenly spaced in the logarithm; see `frontier` for table and compute.
+
+    Returns
+    -------
+    names : list of str
+        The runs.
+    grid : ndarray of shape (n_computes,)
+        In FLOP.
+    values : list of ndarray of shape (n_runs, n_computes)
+        Each of `columns`; NaN outside what a run was trained for.
+    sizes : ndarray of shape (n_runs,)
+        n_params of each run.
+    """
     rows = table[table[compute] > 0]
     curves = {run: curve.sort_values(compute) for run, curve in rows.groupby("run", sort=True)}
     if not curves:
         raise UserError("frontier: no learning curve is given")
     low, high = np.log(rows[compute].min()), np.log(rows[compute].max())
     grid = np.linspace(low, high, max(2, round((high - low) / np.log(10) * per_decade) + 1))
-    names = list(curves)
-    losses = np.stack([_read(curves[run], compute, "loss", grid) for run in names])
-    sizes = np.array([curves[run]["n_params"].iloc[0] for run in names], dtype=float)
-    some = ~np.isnan(losses).all(axis=0)
-    grid, losses = grid[some], losses[:, some]
-    best = np.nanargmin(losses, axis=0)
-    inside = (sizes[best] > sizes.min()) & (sizes[best] < sizes.max())
-    if len(np.unique(sizes[best][inside])) < 1 or len(np.unique(sizes[best])) < 3:
-        raise UserError(f"frontier: {len(np.unique(sizes[best]))} sizes take the lead in turn; at least 3 are needed")
-    points = [
-        {
-            "flops": float(np.exp(place)),
-            "loss": float(losses[index, column]),
-            "n_params": sizes[index],
-            "steps": float(np.exp(_read(curves[names[index]], compute, "step", np.array([place]), log=True)[0])),
-            "n_tokens": float(np.exp(_read(curves[names[index]], compute, "n_tokens", np.array([place]), log=True)[0])),
-            "run": names[index],
-        }
-        for column, (place, index) in enumerate(zip(grid, best, strict=True))
-        if inside[column]
-    ]
-    return pd.DataFrame(points)
+    values = [np.stack([_read(curve, compute, column, grid) for curve in curves.values()]) for column in columns]
+    sizes = np.array([curve["n_params"].iloc[0] for curve in curves.values()], dtype=float)
+    return list(curves), np.exp(grid), values, sizes
 
 
-def _read(curve: pd.DataFrame, compute: str, column: str, places: np.ndarray, log: bool = False) -> np.ndarray:
+def leaders(losses: Array, sizes: Array) -> tuple[Array, Array]:
+    """Return which run has the lowest loss at each compute, and where that tells the best size.
+
+    It does not where the smallest or the largest size leads, since one beyond might be better, nor where no run is.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (n_runs, n_computes)
+        NaN where a run has none.
+    sizes : ndarray of shape (n_runs,)
+
+    Examples
+    --------
+    >>> leaders(np.array([[1.0, 3, 3], [2, 2, 2], [3, 3, 1]]), np.array([1.0, 2, 3]))
+    (array([0, 1, 2]), array([False,  True, False]))
+    """
+    best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=0)
+    inside = (sizes[best] > sizes.min()) & (sizes[best] < sizes.max()) & np.isfinite(losses).any(axis=0)
+    return best, inside
+
+
+def _read(curve: pd.DataFrame, compute: str, column: str, places: Array) -> Array:
     """Interpolate a column of one curve at ln(compute) = places: in logarithms, NaN outside what was trained."""
     known = np.log(curve[compute].to_numpy(dtype=float))
-    values = np.interp(places, known, np.log(curve[column].to_numpy(dtype=float)), left=np.nan, right=np.nan)
-    return values if log else np.exp(values)
+    with np.errstate(divide="ignore"):
+        values = np.log(curve[column].to_numpy(dtype=float))
+    return np.exp(np.interp(places, known, values, left=np.nan, right=np.nan))
