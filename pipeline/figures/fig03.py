@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing, law_grid
-from pipeline.figures.fits import estimate, points_or_none, say_unidentified
+from pipeline.figures.fits import estimate, points_or_none, say_all_unidentified
 from pipeline.figures.inputs import Inputs
 
 TITLE = "How to spend an increase of compute."
@@ -39,9 +39,7 @@ def draw(inputs: Inputs) -> Drawing:
             f"{fitted[1] / fitted[0]:.0f}-fold range."
         )
     else:
-        for law in (size, steps):
-            if not law.identified:
-                say_unidentified(drawing, "growth", law)
+        say_all_unidentified(drawing, "growth", (size, steps))
     edge = 0.0
     for k, (name, exponent) in enumerate(PAPER):
         edge += exponent

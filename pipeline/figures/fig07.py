@@ -70,14 +70,12 @@ def _size(drawing: Drawing, sizes: pd.DataFrame, lstms: pd.DataFrame) -> str:
 
     kept = transformers[transformers.fitted] if transformers.fitted.sum() > 1 else transformers
     gap = means.loss / between(kept.n_params, kept.loss, means.n_params) - 1
-    compared = means.assign(gap=gap)[gap.notna()].sort_values("n_params")
+    compared = means.assign(gap=gap)[gap.notna()].groupby("n_params", as_index=False).gap.min()
     if compared.empty:
         return "Left: no LSTM lies within the Transformers' range of N."
-    first, last = compared.iloc[0], compared.iloc[-1]
-    return (
-        f"Left: at N = {style.number(first.n_params)} an LSTM's loss is {percent(first.gap)} from a Transformer's, at "
-        f"N = {style.number(last.n_params)} {percent(last.gap)}."
-    )
+    ends = compared.iloc[[0, -1]].drop_duplicates("n_params")
+    words = [f"{percent(gap)} at N = {style.number(n_params)}" for n_params, gap in ends.values]
+    return f"Left: the best LSTM's loss against a Transformer's of equal N: {', '.join(words)}."
 
 
 def _position(drawing: Drawing, inputs: Inputs) -> str:

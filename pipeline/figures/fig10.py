@@ -13,6 +13,7 @@ from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
 from pipeline.figures.fits import draw_law, draw_paper_exponent, estimate, points_of, say_unidentified
 from pipeline.figures.inputs import Inputs
+from pipeline.figures.series import view
 from pipeline.laws.critical_batch import fit_levels, loss_levels, scan_points
 
 TITLE = "Critical batch size against performance."
@@ -20,7 +21,7 @@ TITLE = "Critical batch size against performance."
 
 def draw(inputs: Inputs) -> Drawing:
     """Draw the panel; needs the sweeps batches and sizes, and the law B_crit."""
-    drawing = Drawing(["batch"], width=4.9, height=3.3)
+    drawing = Drawing(["batch"], width=6.0, height=3.3)
     tables = {}
     for name in ("batches", "sizes"):
         tables[name], lost = select.usable(inputs.sweeps[name], name)
@@ -42,6 +43,8 @@ def draw(inputs: Inputs) -> Drawing:
     style.loss_axis(axes, "Test loss (nats / token)", axis="x")
     axes.invert_xaxis()
     style.log_axis(axes, "Critical batch size (tokens)", axis="y")
+    view(drawing, "batch")
+    style.log_axis(axes, axes.get_ylabel(), axis="y")
     drawing.legend("batch", "right")
     drawing.describe(
         TITLE,

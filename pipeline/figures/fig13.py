@@ -10,6 +10,7 @@ from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
 from pipeline.figures.fits import compute_min, draw_law, estimate, points_or_none, say_unidentified
 from pipeline.figures.inputs import Inputs
+from pipeline.figures.series import view
 
 TITLE = "Compute trends, empirical and adjusted."
 BEYOND = 3.0
@@ -45,6 +46,7 @@ def draw(inputs: Inputs) -> Drawing:
         drawing.axes["compute"].plot([], [], linestyle="none", label="B_crit not identified:\nnothing to adjust by")
     axes = drawing.axes["compute"]
     style.loss_axis(axes)
+    view(drawing, "compute")
     style.log_axis(axes, "Compute (PF-days, non-embedding)")
     drawing.legend("compute", "upper right")
     drawing.describe(

@@ -11,6 +11,7 @@ from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
 from pipeline.figures.fits import draw_law, draw_paper_exponent, estimate, points_or_none, title_law
 from pipeline.figures.inputs import Inputs
+from pipeline.figures.series import view
 
 TITLE = "Optimal model size and number of steps."
 BEYOND = 3.0
@@ -55,11 +56,12 @@ def draw(inputs: Inputs) -> Drawing:
         style.log_axis(axes, "Compute (PF-days, non-embedding)")
         axes.set_ylabel(label)
         axes.set_yscale("log" if panel == "size" else "linear")
+    view(drawing, "steps", bottom=0)
+    view(drawing, "size")
     low, high = drawing.axes["size"].get_ylim()
     if high / low < 2:  # one size is the best everywhere
         drawing.axes["size"].set_ylim(low / 3, high * 3)
     style.log_axis(drawing.axes["size"], "Parameters (non-embedding)", axis="y")
-    drawing.axes["steps"].set_ylim(bottom=0)
     drawing.legend("size", "upper left")
     drawing.legend("steps", "upper left")
     drawing.describe(

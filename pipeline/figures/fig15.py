@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing, law_grid
-from pipeline.figures.fits import formula_of, points_of, say_unidentified
+from pipeline.figures.fits import formula_of, points_of, say_all_unidentified
 from pipeline.figures.inputs import Inputs
 from pipeline.laws.contradiction import Crossing, crossing
 
@@ -31,10 +31,9 @@ def draw(inputs: Inputs) -> Drawing:
     """Draw the panel; needs the laws L_C_min, D_opt_min and L_D, and the sweeps that they are fitted to."""
     drawing = Drawing(["loss"], width=4.9, height=3.1)
     found, start = "Ours is not drawn.", AXIS[0]
-    unknown = [inputs.laws[name] for name in LAWS if not inputs.laws[name].identified]
-    for law in unknown:
-        say_unidentified(drawing, "loss", law)
-    if not unknown:
+    laws = [inputs.laws[name] for name in LAWS]
+    say_all_unidentified(drawing, "loss", laws)
+    if all(law.identified for law in laws):
         fitted = select.span(points_of(inputs, "L_C_min").flops / select.PF_DAY)
         found = _ours(drawing, inputs, fitted)
         start = min(start, fitted[0])

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import say_unidentified
+from pipeline.figures.fits import say_all_unidentified
 from pipeline.figures.inputs import Inputs
 from pipeline.laws.efficiency import minimum_steps, stop_bound
 
@@ -68,9 +68,7 @@ def _stop(drawing: Drawing, data: pd.DataFrame, inputs: Inputs, norm: object) ->
         line = [low / 1.3, high * 1.3]
         drawing.line("stop", "y = x", line, line, colour=RED, label="Eq 5.7: $y = x$")
     else:
-        for law in laws:
-            if not law.identified:
-                say_unidentified(drawing, "stop", law)
+        say_all_unidentified(drawing, "stop", laws)
     if not ends.turned.all():
         axes.plot([], [], color=style.INK, ls="none", marker="o", mfc="white", ms=style.POINT, label="still falling")
     bound = r"$S_c\,[L(N, D) - L(N, \infty)]^{-1/\alpha_S}$"

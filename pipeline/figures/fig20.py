@@ -70,7 +70,7 @@ def _position(drawing: Drawing, table: pd.DataFrame) -> str:
             )
             exponents.append(f"{fit.value('c'):.2f} at {size}")
         else:
-            drawing.axes["position"].plot([], [], color=colour, label=f"{size}: no fit")
+            drawing.axes["position"].plot([], [], color=colour, label=f"{size}: not identified")
             drawing.note(f"The fit at N = {size} is not identified: {fit.reason}.")
     axes = drawing.axes["position"]
     style.loss_axis(axes, "Per-token test loss", scale="linear")

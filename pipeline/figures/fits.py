@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +98,22 @@ def say_unidentified(drawing: Drawing, panel: str, fit: Fit, where: str | None =
     if where:
         drawing.text(panel, text, where, colour=style.ORANGE)
     else:
+        drawing.axes[panel].plot([], [], linestyle="none", label=text)
+
+
+def say_all_unidentified(drawing: Drawing, panel: str, fits: Iterable[Fit]) -> None:
+    """Say in a panel's legend, and in the caption, which laws of several are not identified, one entry a reason."""
+    by_reason: dict[str, list[str]] = {}
+    for fit in fits:
+        if not fit.identified:
+            _unidentified(drawing, fit, 1)
+            by_reason.setdefault(str(fit.reason), []).append(symbol(fit))
+    columns = max(1, round(drawing.figure.get_figwidth() / 2.4))
+    for reason, names in by_reason.items():
+        # "B_crit is not identified: why" of a law that rests on B_crit is told with B_crit, if that is there.
+        if reason.partition(" is not identified: ")[2] in by_reason:
+            continue
+        text = textwrap.fill(f"{', '.join(names)} not identified: {reason}", max(26, 90 // columns))
         drawing.axes[panel].plot([], [], linestyle="none", label=text)
 
 

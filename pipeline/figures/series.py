@@ -57,6 +57,21 @@ def _once(drawing: Drawing, panel: str, label: str | None) -> str | None:
     return None if label in drawing.axes[panel].get_legend_handles_labels()[1] else label
 
 
+def view(drawing: Drawing, panel: str, bottom: float | None = None, margin: float = 0.05) -> None:
+    """Set the ends of y by the points, their bars, and the lines of a panel: bands of a law may go beyond the edge.
+
+    Call it when the panel's scale is set. `bottom` is the lower end, if it is to be a round one.
+    """
+    axes, table = drawing.axes[panel], drawing.table()
+    table = table[(table.panel == panel) & (table.kind != "band")]
+    y = table[["y", "low", "high"]].stack()
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(y.min()), scale.transform(y.max())
+    edge = margin * (high - low)
+    low, high = scale.inverted().transform(np.array([low - edge, high + edge]))
+    axes.set_ylim(low if bottom is None else bottom, high)
+
+
 def between(x: Any, y: Any, at: Any) -> np.ndarray:
     """Interpolate y(x) on log-log axes at the values `at`; NaN outside of the range of x.
 
