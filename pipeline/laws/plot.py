@@ -20,7 +20,7 @@ from pipeline.laws.optimum import Optimum
 from pipeline.laws.points import UNITS, rename
 
 SUFFIXES = (".png", ".svg", ".pdf")
-SERIES = 7  # at most so many curves are drawn for a law of two inputs
+SERIES = 9  # at most so many curves are drawn for a law of two inputs
 
 
 def check_plot(path: str | Path) -> Path:
@@ -97,7 +97,7 @@ def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
         colours = style.RAINBOW(norm(np.where(np.isfinite(other), other, finite.max())))
         values = np.unique(finite)
         if len(values) > SERIES:
-            values = np.geomspace(values[0], values[-1], SERIES)
+            values = values[np.linspace(0, len(values) - 1, SERIES).round().astype(int)]
         groups = [(others[0], value, style.RAINBOW(norm(value))) for value in values]
         colour_bar = matplotlib.cm.ScalarMappable(norm, style.RAINBOW)
         axes.figure.colorbar(colour_bar, ax=axes, label=_label(others[0], fit.columns), pad=0.02)

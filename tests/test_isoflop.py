@@ -1,0 +1,147 @@
+"""Approaches 1 and 2 find the best sizes that a planted law has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.laws import LAWS
+from pipeline.laws.chinchilla import best_split
+
+E, A, B, ALPHA, BETA = 1.8, 482.0, 2085.0, 0.35, 0.37
+
+
+def loss(n, d):
+    return E + A / n**ALPHA + B / d**BETA
+
+
+def best(flops):
+    return best_split(flops, np.log(A), np.log(B), ALPHA, BETA)
+
+
+def isoflop_points(spread=(0.2, 5.0), sizes=9, noise=0.0, seed=0) -> pd.DataFrame:
+    """Sizes around the best one of each of six budgets, symmetric in ln N."""
+    rng = np.random.default_rng(seed)
+    flops = np.repeat(np.geomspace(1e18, 1e21, 6), sizes)
+    n = best(flops)[0] * np.tile(np.geomspace(*spread, sizes), 6)
+    d = flops / (6 * n)
+    values = loss(n, d) * np.exp(noise * rng.normal(size=len(n)))
+    return pd.DataFrame({"flops": flops, "n_params": n, "n_tokens": d, "loss": values})
+
+
+@pytest.mark.parametrize("name", ["isoflop", "isoflop_akima"])
+@pytest.mark.parametrize("objective", ["mse", "mse_log"])
+def test_exponents(name: str, objective: str) -> None:
+    fit = LAWS[name].fit(isoflop_points(spread=(0.5, 2.0)), objective=objective, n_boot=0)
+    assert fit.value("a") == pytest.approx(BETA / (ALPHA + BETA), abs=3e-3)
+    assert fit.value("b") == pytest.approx(ALPHA / (ALPHA + BETA), abs=3e-3)
+    flops = np.array([1e19, 1e20])
+    assert fit.predict(flops=flops) == pytest.approx(best(flops)[0], rel=0.03)
+    assert [one["loss"] for one in fit.details["optima"]] == pytest.approx(
+        [loss(*best(one["flops"])) for one in fit.details["optima"]], rel=1e-3
+    )
+    assert fit.gradient_norm < 1e-10
+
+
+def test_a_planted_parabola_is_found_exactly() -> None:
+    flops = np.repeat([1e18, 1e19, 1e20], 5)
+    n_opt = 0.1 * flops**0.5
+    n = n_opt * np.tile([0.3, 0.6, 1.1, 2.0, 3.0], 3)
+    points = pd.DataFrame({"flops": flops, "n_params": n, "loss": 2 + 0.05 * np.log(n / n_opt) ** 2})
+    fit = LAWS["isoflop"].fit(points, n_boot=0)
+    assert [fit.value(name) for name in ("k_N", "a", "b", "k_L")] == pytest.approx([0.1, 0.5, 0.5, 2.0], rel=1e-8)
+
+
+def test_data_follow_the_column_that_is_there() -> None:
+    points = isoflop_points()
+    doubled = LAWS["isoflop"].fit(points.assign(n_tokens=2 * points["n_tokens"]), n_boot=0)
+    assert doubled.value("k_D") == pytest.approx(2 * LAWS["isoflop"].fit(points, n_boot=0).value("k_D"))
+
+
+@pytest.mark.parametrize("end", ["smallest", "largest"])
+def test_a_budget_whose_minimum_is_at_an_end_is_left_out_and_named(end: str) -> None:
+    points = isoflop_points()
+    budget = points["flops"] == points["flops"].max()
+    low = points["n_params"] >= best(points["flops"].max())[0]
+    cut = points[~budget | (low if end == "smallest" else ~low)]
+    fit = LAWS["isoflop"].fit(cut, n_boot=0)
+    assert len(fit.details["optima"]) == 5
+    (left_out,) = fit.details["left_out"]
+    assert left_out["flops"] == pytest.approx(1e21) and f"at its {end} size" in left_out["reason"]
+
+
+def test_no_budget_with_a_minimum_is_not_identified() -> None:
+    points = isoflop_points(spread=(3.0, 9.0))
+    fit = LAWS["isoflop"].fit(points)
+    assert not fit.identified and "left out" in fit.reason and fit.vector is None
+    assert all(e.estimate is None and e.low is None for e in fit.parameters.values())
+
+
+def test_computes_without_gaps_are_refused() -> None:
+    n = np.geomspace(1e7, 1e9, 60)
+    points = pd.DataFrame({"flops": 6 * n * 1e9, "n_params": n, "loss": loss(n, 1e9)})
+    with pytest.raises(UserError, match=r"'flops'.*compute budgets"):
+        LAWS["isoflop"].fit(points)
+
+
+@pytest.mark.parametrize(("name", "n_boot"), [("isoflop", 200), ("isoflop_akima", 30)])
+def test_interval_is_wider_for_more_noise(name: str, n_boot: int) -> None:
+    widths = []
+    for noise in (0.001, 0.004):
+        fit = LAWS[name].fit(isoflop_points(noise=noise), n_boot=n_boot)
+        a = fit.parameters["a"]
+        assert a.low < a.estimate < a.high and fit.bootstrap["unit"] == "run"
+        widths.append(a.high - a.low)
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_three_sizes_leave_nothing_to_tell_the_noise_from() -> None:
+    fit = LAWS["isoflop"].fit(isoflop_points(sizes=3))
+    assert fit.identified and fit.parameters["a"].low is None and "nothing is left" in fit.bootstrap["note"]
+
+
+def test_held_out_budgets() -> None:
+    fit = LAWS["isoflop"].fit(isoflop_points(spread=(0.5, 2.0)), hold_out=2, n_boot=0)
+    assert len(fit.held_out["flops"]) == 2 and fit.held_out["rms_ln"] < 0.05
+    with pytest.raises(UserError, match="largest=6 leaves nothing"):
+        LAWS["isoflop"].fit(isoflop_points(), hold_out=6)
+
+
+def curves(sizes=17, noise=0.0) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    d = np.geomspace(1e7, 1e12, 80)
+    parts = [
+        pd.DataFrame({"run": f"{n:.3g}", "n_params": n, "n_tokens": d, "flops": 6 * n * d, "loss": loss(n, d) * factor})
+        for n, factor in zip(np.geomspace(1e6, 1e10, sizes), np.exp(noise * rng.normal(size=sizes)), strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_envelope_of_planted_curves() -> None:
+    fit = LAWS["envelope"].fit(curves(), n_boot=40)
+    assert fit.value("a") == pytest.approx(BETA / (ALPHA + BETA), abs=0.01)
+    assert fit.value("b") == pytest.approx(ALPHA / (ALPHA + BETA), abs=0.01)
+    found = fit.details["optima"][len(fit.details["optima"]) // 2]
+    assert found["loss"] == pytest.approx(loss(*best(found["flops"])), rel=2e-3)
+    assert fit.parameters["a"].low < fit.value("a") < fit.parameters["a"].high
+    assert {"smallest", "largest"} <= set(" ".join(one["reason"] for one in fit.details["left_out"]).split())
+
+
+def test_envelope_needs_curves_and_one_size_a_run() -> None:
+    table = curves(5)
+    with pytest.raises(UserError, match="no run has two rows"):
+        LAWS["envelope"].fit(table.groupby("run", as_index=False).last())
+    with pytest.raises(UserError, match="'n_params': run 'x' has 5 values"):
+        LAWS["envelope"].fit(table.assign(run="x"))
+
+
+def test_envelope_with_two_sizes_is_not_identified() -> None:
+    fit = LAWS["envelope"].fit(curves(2))
+    assert not fit.identified and "optima" in fit.reason
+
+
+def test_envelope_takes_no_other_objective() -> None:
+    with pytest.raises(UserError, match="'huber' is not one of mse_log"):
+        LAWS["envelope"].fit(curves(5), objective="huber")
