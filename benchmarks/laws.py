@@ -1,0 +1,160 @@
+"""How fast the laws are fitted, and how often their intervals hold the truth.
+
+python -m benchmarks.laws                 1,000 refits and the grid of 4,500 starts, on 240 planted points
+python -m benchmarks.laws --coverage      the share of simulated data sets whose interval holds the truth
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from pipeline.laws import LAWS
+from pipeline.laws.chinchilla import Chinchilla
+from pipeline.laws.estimate import Objective, minimise
+
+TRUTH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}  # Besiroglu et al. 2024
+
+
+def chinchilla_points(rng: np.random.Generator, n: int = 240, noise: float = 0.005) -> pd.DataFrame:
+    """Return runs like those of Hoffmann et al.: 6e18 to 3e21 FLOP, 5 to 500 tokens a parameter."""
+    flops = np.exp(rng.uniform(np.log(6e18), np.log(3e21), n))
+    ratio = np.exp(rng.uniform(np.log(5), np.log(500), n))
+    size = np.sqrt(flops / (6 * ratio))
+    tokens = size * ratio
+    loss = TRUTH["E"] + TRUTH["A"] / size ** TRUTH["alpha"] + TRUTH["B"] / tokens ** TRUTH["beta"]
+    return pd.DataFrame({"n_params": size, "n_tokens": tokens, "loss": loss * np.exp(noise * rng.normal(size=n))})
+
+
+def speed(n_points: int, n_boot: int, n_starts: int | None) -> None:
+    """Print the two figures: bootstrap refits, and the grid of starts."""
+    points = chinchilla_points(np.random.default_rng(0), n_points)
+    law, objective = Chinchilla(), Objective("huber", 1e-3)
+    for bootstrap in ("wild", "pairs"):
+        begun = time.perf_counter()
+        fit = law.fit(points, bootstrap=bootstrap, n_boot=n_boot)
+        taken = time.perf_counter() - begun
+        record = fit.bootstrap
+        print(
+            f"{record['replicates']} {bootstrap} refits on {n_points} points: {taken:.2f} s with the fit itself; "
+            f"{record['not_converged']} did not converge, largest gradient {record['largest_gradient']:.1e}"
+        )
+    model, y = law.model(points), points["loss"].to_numpy()
+    starts = law.hoffmann_starts(model)[:n_starts]
+    begun = time.perf_counter()
+    found = minimise(model, y, starts, np.ones((1, n_points)), objective)
+    taken = time.perf_counter() - begun
+    lowest = found.objective.min()
+    reached = int((found.objective <= lowest * (1 + 1e-7)).sum())
+    print(f"{len(starts)} starts on {n_points} points: {taken:.2f} s; {reached} reached the lowest, {lowest:.9g}")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A law, its true parameters, and how a data set of it is drawn."""
+
+    law: str
+    truth: dict[str, float]
+    draw: Callable[[np.random.Generator], pd.DataFrame]
+
+
+def noisy(table: pd.DataFrame, rng: np.random.Generator, noise: float, within: float = 0.0) -> pd.DataFrame:
+    """Multiply the last column by a run's own noise, and by a smaller one of each point."""
+    column, runs = table.columns[-1], table["run"] if "run" in table else pd.Series(range(len(table)))
+    by_run = dict(zip(runs.unique(), noise * rng.normal(size=runs.nunique()), strict=True))
+    factor = np.exp(runs.map(by_run).to_numpy() + within * rng.normal(size=len(table)))
+    return table.assign(**{column: table[column] * factor})
+
+
+def draw_l_n(rng: np.random.Generator, n: int = 8) -> pd.DataFrame:
+    """A ladder of sizes, a run each."""
+    size = np.geomspace(1e4, 1e7, n)
+    return noisy(pd.DataFrame({"n_params": size, "loss": (8.8e13 / size) ** 0.076}), rng, 0.01)
+
+
+def draw_l_n_d(rng: np.random.Generator) -> pd.DataFrame:
+    """A grid of sizes and data, a run each."""
+    n, d = (g.ravel() for g in np.meshgrid(np.geomspace(4e5, 7e8, 5), np.geomspace(2e7, 2e10, 6)))
+    loss = ((6.4e13 / n) ** (0.076 / 0.103) + 1.8e13 / d) ** 0.103
+    return noisy(pd.DataFrame({"n_params": n, "n_tokens": d, "loss": loss}), rng, 0.01)
+
+
+def draw_l_n_s(rng: np.random.Generator) -> pd.DataFrame:
+    """Learning curves, twelve points a run."""
+    n, s = (g.ravel() for g in np.meshgrid(np.geomspace(1e5, 1e9, 10), np.geomspace(3e2, 1e5, 12), indexing="ij"))
+    loss = (6.5e13 / n) ** 0.077 + (2.1e3 / s) ** 0.76
+    return noisy(pd.DataFrame({"run": n.astype(str), "n_params": n, "steps": s, "loss": loss}), rng, 0.005, 0.005)
+
+
+def draw_isoflop(rng: np.random.Generator) -> pd.DataFrame:
+    """Planted parabolas: nine budgets of seven sizes, off centre."""
+    flops = np.repeat(np.geomspace(6e18, 3e21, 9), 7)
+    best = 0.1 * flops**0.5
+    size = best * np.tile(np.geomspace(0.25, 3, 7), 9)
+    loss = 170 * flops**-0.1 * (1 + 0.02 * np.log(size / best) ** 2)
+    return noisy(pd.DataFrame({"flops": flops, "n_params": size, "loss": loss}), rng, 0.003)
+
+
+SIMULATIONS = (
+    Simulation("L_N", {"N_c": 8.8e13, "alpha_N": 0.076}, draw_l_n),
+    Simulation("L_N_D", {"N_c": 6.4e13, "alpha_N": 0.076, "D_c": 1.8e13, "alpha_D": 0.103}, draw_l_n_d),
+    Simulation("L_N_S", {"N_c": 6.5e13, "alpha_N": 0.077, "S_c": 2.1e3, "alpha_S": 0.76}, draw_l_n_s),
+    Simulation("chinchilla", TRUTH, partial(chinchilla_points, n=60)),
+    Simulation("isoflop", {"k_N": 0.1, "a": 0.5, "b": 0.5, "c": 0.1}, draw_isoflop),
+)
+
+
+def holds(simulation: Simulation, n_boot: int, seed: int) -> dict[str, bool] | None:
+    """Draw and fit one data set; None where it is not identified."""
+    points = simulation.draw(np.random.default_rng(seed))
+    fit = LAWS[simulation.law].fit(points, n_boot=n_boot, seed=seed)
+    if not fit.identified:
+        return None
+    found = fit.parameters
+    return {name: bool(found[name].low <= value <= found[name].high) for name, value in simulation.truth.items()}
+
+
+def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> None:
+    """Print a table: law, parameter, share of data sets whose 95 % interval holds the truth."""
+    print(
+        f"{data_sets} data sets, {n_boot} replicates; 95 % intervals (chance alone: "
+        f"+- {196 * np.sqrt(0.95 * 0.05 / data_sets):.1f} %)"
+    )
+    print("| law | parameter | covered | not identified |\n| --- | --- | --- | --- |")
+    with ProcessPoolExecutor(workers) as pool:
+        for simulation in SIMULATIONS:
+            if laws and simulation.law not in laws:
+                continue
+            results = list(pool.map(partial(holds, simulation, n_boot), range(data_sets), chunksize=4))
+            known = [result for result in results if result is not None]
+            for name in simulation.truth:
+                share = f"{100 * np.mean([result[name] for result in known]):.1f} %" if known else "-"
+                print(f"| {simulation.law} | {name} | {share} | {len(results) - len(known)} |", flush=True)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.laws", description=__doc__)
+    parser.add_argument("--coverage", action="store_true", help="simulate coverage, not speed")
+    parser.add_argument("--points", type=int, default=240)
+    parser.add_argument("--refits", type=int, default=None, help="bootstrap replicates (1000; coverage: 400)")
+    parser.add_argument("--starts", type=int, default=None, help="only the first so many of the 4,500")
+    parser.add_argument("--data-sets", type=int, default=400)
+    parser.add_argument("--laws", nargs="*", default=[], choices=[one.law for one in SIMULATIONS], metavar="LAW")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    if options.coverage:
+        coverage(options.data_sets, options.refits or 400, options.laws, options.workers)
+    else:
+        speed(options.points, options.refits or 1000, options.starts)
+
+
+if __name__ == "__main__":
+    main()
