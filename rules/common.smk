@@ -218,7 +218,8 @@ def table_modules(wildcards):
         for path in glob_code("pipeline/tables")
         if not os.path.basename(path)[:-3] in catalog.TABLES
     ]
-    return [f"{workflow.basedir}/pipeline/tables/{wildcards.table}.py", *shared]
+    checks = glob_code("pipeline/claims") if wildcards.table == "claims" else []
+    return [f"{workflow.basedir}/pipeline/tables/{wildcards.table}.py", *shared, *checks]
 
 
 def glob_code(folder):

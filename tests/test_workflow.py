@@ -27,9 +27,8 @@ def snakemake(*arguments, cwd=ROOT):
 
 def planned(*arguments, cwd):
     """Return rule -> number of jobs of a dry run."""
-    done = snakemake("--dry-run", "--cores", "2", "--quiet", "rules", *arguments, cwd=cwd)
-    assert done.returncode == 0, done.stdout + done.stderr
     done = snakemake("--dry-run", "--cores", "2", *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
     stats = re.search(r"job +count\n-+ +-+\n(.*?)\ntotal", done.stdout + done.stderr, re.S)
     return {} if stats is None else {row.split()[0]: int(row.split()[1]) for row in stats[1].splitlines()}
 
@@ -74,14 +73,18 @@ def test_lint():
     [
         ({"traning": {}}, "traning is not a key"),
         ({"training": {"dropout": -1}}, "training/dropout: -1 is not allowed"),
-        ({"sweeps": {"sizes": {"shape": [[2, 64, 5]]}}}, "sweeps: sizes: n_head: 5 does not divide d_model 64"),
-        ({"sweeps": {"sizes": {"shape": [[2, 64]]}}}, "the sweep sizes has 1 fitted sizes of model"),
+        (
+            {"sweeps": {"sizes": {"variants": [{"shape": [[2, 64, 5]]}]}}},
+            "sweeps: sizes: n_head: 5 does not divide d_model 64",
+        ),
+        ({"sweeps": {"sizes": {"variants": [{"shape": [[2, 64]]}]}}}, "the sweep sizes has 1 fitted sizes of model"),
         ({"figures": ["fig99"]}, "figures: 'fig99' is not one of"),
         ({"data": {"train": ["nothing"]}}, "data/train: 'nothing' is not a corpus"),
     ],
 )
 def test_a_wrong_config_is_one_line_before_any_job(sections, word, override, tmp_path):
     done = snakemake("--dry-run", "--cores", "1", "figures", *override(**sections), cwd=tmp_path)
+    said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert word in done.stderr
-    assert "Traceback" not in done.stderr
+    assert word in said
+    assert "Traceback" not in said
