@@ -15,7 +15,7 @@ from pipeline.run import Run, content_id
 from pipeline.sweeps import Member, runs_of_sweep
 
 RECIPE = 1
-"""Raised by hand when the meaning of the data stages' code changes (cleaning, splitting, tokenizing); part of their ids."""
+"""Raised by hand when the data stages change their meaning (cleaning, splitting, tokenizing); part of their ids."""
 
 
 class Experiment:
