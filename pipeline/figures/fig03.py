@@ -22,8 +22,7 @@ PAPER = (("serial steps", 0.03), ("batch size", 0.24), ("model size", 0.73))
 
 
 def draw(inputs: Inputs) -> Drawing:
-    """Draw the panel; needs the laws N_opt_min and S_opt_min (their points, to say what was fitted) and B_crit, "
-    "L_C_min."""
+    """Draw the panel; needs the laws N_opt_min, S_opt_min, B_crit and L_C_min, and the sweeps behind them."""
     drawing = Drawing(["growth"], width=4.4, height=3.2)
     size, steps = inputs.laws["N_opt_min"], inputs.laws["S_opt_min"]
     known = [law for law in (size, steps) if law.identified]

@@ -26,8 +26,7 @@ LOOKS = {"adjusted": (style.ORANGE, "o"), "fixed batch": (style.BLUE, "s")}
 
 
 def draw(inputs: Inputs) -> Drawing:
-    """Draw both panels; needs the laws N_opt, N_opt_min, S_opt and S_opt_min, and the sweeps that they are fitted "
-    "to."""
+    """Draw both panels; needs the laws N_opt, N_opt_min, S_opt and S_opt_min, and the sweeps behind them."""
     drawing = Drawing(list(PANELS), height=2.9)
     found = [
         f"{SYMBOLS[column]} {name} {estimate(inputs.laws[law], 'p', 2)}"

@@ -126,9 +126,9 @@ def _curves(drawing: Drawing, data: pd.DataFrame, norm: object) -> str:
     axes.plot([], [], color="black", lw=2.2, label=r"$L_{test} - L_{train}$")
     drawing.legend("curves", "upper right")
     ends = select.end_points(largest, "best")
-    cost = best.loss - ends.loss.min()
+    most = ends.loc[ends.n_unique_tokens.idxmax()]
     return (
         f"Right: N = {style.number(best.n_params)}, on {style.number(best.n_unique_tokens)} tokens: test minus train "
-        f"loss is {bar[1] - bar[0]:.2f} nats at the best step, while the test loss is {cost:.2f} nats above that with "
-        "all data."
+        f"loss is {bar[1] - bar[0]:.2f} nats at the best step, while the test loss is "
+        f"{best.loss - most.loss:.2f} nats above that with {style.number(most.n_unique_tokens)} tokens."
     )
