@@ -25,7 +25,7 @@ END_OF_TEXT = "<|endoftext|>"
 MAX_VOCABULARY = 65_536  # token files are uint16
 KINDS = ("bpe", "characters")
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("pipeline.tokenizer")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, kind: str = "bpe") -> Tokenizer:
@@ -128,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--spec", required=True, type=json.loads, help="the data part of the config, as JSON")
     parser.add_argument("--output", required=True, type=Path, help="tokenizer.json")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    log.setLevel(logging.INFO)  # ours alone: libraries tell of every request
     spec = arguments.spec
     folders = [Path(document.partition("=")[2]) for document in arguments.documents]
     tokenizer = train_tokenizer(training_texts(folders, spec), spec["vocabulary"], spec["tokenizer"])

@@ -33,7 +33,7 @@ from pipeline.windows import TOKEN_TYPE
 MERGE_TOKENS = 2**26  # tokens of one range of keys, read at once: 128 MB
 BYTES_PER_TOKEN = 8  # more than any tokenizer's mean on text: bounds the documents read for a capped set
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("pipeline.tokens")
 
 
 class Part(NamedTuple):
@@ -253,7 +253,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scratch", required=True, type=Path, help="folder for parts, removed at the end")
     parser.add_argument("--output", required=True, type=Path, help="meta.json, in the token set's own folder")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    log.setLevel(logging.INFO)  # ours alone: libraries tell of every request
     train, transfer = _named_folders(arguments.train), _named_folders(arguments.transfer)
     meta = tokenize(arguments.tokenizer, train, transfer, arguments.spec, arguments.output, arguments.scratch)
     log.info("train: %(tokens)d tokens, %(bytes_per_token).2f bytes a token", meta["train"])

@@ -30,7 +30,7 @@ PART_BYTES = 64 * 2**20  # text a file
 BATCH = 200  # documents cleaned together: few, since a document may be a book
 SCHEMA = pa.schema([("text", pa.string()), ("hash", pa.uint64())])
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("pipeline.corpora")
 
 
 def build_corpus(
@@ -103,9 +103,10 @@ class _Build:
                 self.cleaner.remember(batch.column(0).to_pylist())
 
     def _read(self, index: int, source: Mapping[str, Any], downloads: Path) -> None:
-        documents, facts = open_source(source, downloads)
         progress = self.progress
-        if progress["state"] is not None:
+        resumed = progress["state"] is not None
+        documents, facts = open_source(progress["sources"][index] if resumed else source, downloads)
+        if resumed:
             documents.load_state_dict(progress["state"])
         else:
             progress["sources"].append({**source, **facts, "documents": 0, "bytes": 0, "dropped": {}})
@@ -170,7 +171,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--downloads", required=True, type=Path, help="folder of the wheels")
     parser.add_argument("--output", required=True, type=Path, help="meta.json, in the corpus's own folder")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    log.setLevel(logging.INFO)  # ours alone: libraries tell of every request
     build_corpus(arguments.name, arguments.spec, arguments.downloads, arguments.output)
 
 

@@ -30,11 +30,11 @@ def load(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, d
     UserError
         Within seconds when the hub can't be reached; also for an unknown name, revision, split or column.
     """
-    import datasets
-
     name, field = source["name"], source["field"]
-    local = Path(name).is_dir()
-    commit = None if local else _commit(name, source.get("revision"))
+    revision = source.get("commit") or source.get("revision")  # a resumed corpus goes on with the commit it began with
+    commit = None if Path(name).is_dir() else _commit(name, revision)
+    import datasets  # slow, and needless when the hub is out of reach
+
     datasets.config.STREAMING_READ_MAX_RETRIES = RETRIES
     try:
         documents = datasets.load_dataset(

