@@ -145,3 +145,8 @@ def test_envelope_with_two_sizes_is_not_identified() -> None:
 def test_envelope_takes_no_other_objective() -> None:
     with pytest.raises(UserError, match="'huber' is not one of mse_log"):
         LAWS["envelope"].fit(curves(5), objective="huber")
+
+
+def test_envelope_takes_no_weights() -> None:
+    with pytest.raises(UserError, match="weights: envelope has none"):
+        LAWS["envelope"].fit(curves(5).assign(w=2.0), weights="w")

@@ -62,6 +62,8 @@ class Envelope(Optimum):
         return Replicates(flops, tuple(values), 1.0, {"method": "pairs"})
 
     def _check_curves(self, points: pd.DataFrame) -> None:
+        if (points["weight"] != 1).any():
+            raise UserError(f"weights: {self.name} has none, since a lowest loss is not an average")
         by_run = points.groupby("run", sort=False)["n_params"]
         if by_run.size().max() < 2:
             raise UserError(f"column 'run': no run has two rows; {self.name} needs learning curves, several rows a run")
