@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(shell cksum < requirements.lock | cut -d' ' -f1)
 # Rules call `python`: the environment's own must come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: figures report plan test test-fast test-slurm lint bench lock clean
+.PHONY: figures report plan test test-fast test-slurm lint bench readme lock clean
 
 figures: $(READY)  ## the main job: every figure and table; PRESET=test for a quick look
 	snakemake --cores $(CORES) figures --config preset=$(PRESET)
@@ -34,8 +34,11 @@ lint: $(READY)
 	snakefmt --check Snakefile rules
 	snakemake --lint
 
-bench: $(READY)  ## speed against a plain loop, and of the fits; writes benchmarks/results.json
-	python -m benchmarks
+bench: $(READY)  ## speed of the fits: bootstrap refits and a grid of starts
+	python -m benchmarks.laws
+
+readme: $(READY)  ## fill the README's generated parts from the results of PRESET
+	snakemake --cores $(CORES) readme --config preset=$(PRESET)
 
 lock: $(READY)  ## write requirements.lock from what is installed
 	python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton)' | sed 's/^\(torch==[0-9.]*\)+.*/\1/' > requirements.lock

@@ -1,7 +1,6 @@
 """What a run costs: seconds, memory and minutes, known before it starts.
 
-The rates were measured with `make bench`; `benchmarks/results.json` holds the comparison of these predictions with what
-runs really took.
+The rates were read off runs on two cores of one kind of machine; the report sets these predictions beside what runs took.
 """
 
 from __future__ import annotations
