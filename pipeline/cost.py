@@ -1,6 +1,6 @@
 """What a run costs: seconds, memory and minutes, known before it starts.
 
-The rates were read off runs on two cores of one kind of machine; the report sets these predictions beside what runs took.
+The rates were read off runs on two cores of one kind of machine; the report compares them with what runs took.
 """
 
 from __future__ import annotations
