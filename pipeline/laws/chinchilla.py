@@ -10,8 +10,9 @@ from itertools import product
 
 import numpy as np
 
-from pipeline.laws.estimate import Array
+from pipeline.laws.estimate import Array, Objective
 from pipeline.laws.law import Parameter, SumLaw, Term
+from pipeline.laws.likelihood import profile_intervals
 from pipeline.laws.models import PowerSum
 
 
@@ -44,6 +45,18 @@ class Chinchilla(SumLaw):
         a, alpha = model.axes[1].scaled(a, alpha)
         b, beta = model.axes[2].scaled(b, beta)
         return np.stack([e, a, alpha, b, beta], axis=1)
+
+    def likelihood(
+        self, model: PowerSum, y: Array, theta: Array, weights: Array, objective: Objective
+    ) -> dict[str, list[float | None]]:
+        """See `Law.likelihood`: all five parameters, points taken as independent."""
+        rows = self.report(model, np.eye(5)) - self.report(model, np.zeros((1, 5)))  # the report is linear in theta
+        ends = profile_intervals(model, y, theta, weights, objective, rows.T)
+        natural = [np.exp if q.log else float for q in self.parameters]
+        return {
+            q.name: [None if end is None else float(to(end)) for end in pair]
+            for q, to, pair in zip(self.parameters, natural, ends, strict=True)
+        }
 
 
 def best_split(flops: Array, a: Array, b: Array, alpha: Array, beta: Array) -> tuple[Array, Array]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from pipeline.errors import UserError
 from pipeline.laws import estimate
 from pipeline.laws.estimate import OBJECTIVES, Array, Objective
 from pipeline.laws.fit import Estimate, Fit
+from pipeline.laws.likelihood import deviance
 from pipeline.laws.models import Axis, PowerSum
 from pipeline.laws.points import UNITS, check_points, rename
+from pipeline.laws.separable import starts_of_sum
 
 CLEAR = 1.96  # an exponent nearer to zero than this many standard errors is not told apart from zero
 INVISIBLE = 1e-9  # a term whose share of the response is nowhere above this is at the edge: its coefficient is 0
@@ -183,8 +187,16 @@ class Law:
         elif n_boot:
             fit.bootstrap = {"replicates": 0, "note": f"{len(runs)} runs for {p} parameters: no interval"}
         fit.parameters = self._estimates(fit)
+        if n_boot and len(y) > p:
+            fit.likelihood = self.likelihood(model, y, theta, w, chosen)
         fit.held_out = self._held_out(fit, held, hold_out)
         return fit
+
+    def likelihood(
+        self, model: Any, y: Array, theta: Array, weights: Array, objective: Objective
+    ) -> dict[str, list[float | None]]:
+        """Return profile-likelihood intervals by parameter, for laws whose source gives them."""
+        return {}
 
     def not_fitted(self, reason: str) -> Fit:
         """Return a fit without numbers, for points that can't be made; `reason` says why."""
@@ -263,19 +275,30 @@ class Law:
             spread = np.sqrt((weights * residual**2).sum() / max(spare, 1))
         inverse = (vector / value) @ vector.T / np.outer(size, size)
         error = spread * np.sqrt(np.diag(inverse))
+        simpler = self.simpler(model)
         for k, name in self.positive().items():
             if theta[k] < -CLEAR * error[k]:
                 return f"{name} is negative: the {self.response} rises where the law says that it falls"
-            if theta[k] <= CLEAR * error[k]:
+            if theta[k] <= (0.0 if simpler else CLEAR * error[k]):
                 return f"flat direction: {name} is within {CLEAR} standard errors of 0"
-        for k, name in self.constants().items():  # the coordinate is ln E, so its error is that of E over E
-            if error[k] * CLEAR >= 1:
-                return f"boundary: {name} is within {CLEAR} standard errors of 0; the points don't need it"
+        return self._unneeded(simpler, model, theta, y, weights, objective) if spare else None
+
+    def _unneeded(self, simpler, model, theta, y, weights, objective) -> str | None:
+        """Say which term could be left out: without it the fit is not worse than by chance, at five percent."""
+        n, p = len(y), len(theta)
+        lowest = float(objective.total(estimate.residuals(model, y, theta[None], objective), weights[None])[0])
+        for names, reduced, starts in simpler:
+            theta0 = starts(y, weights, objective)
+            found = estimate.minimise(reduced, y, theta0, weights[None], objective).objective.min()
+            gone = p - reduced.p
+            chance = gone * stats.f.ppf(0.95, gone, n - p)
+            if deviance(np.array([found]), max(lowest, 1e-300), n, p, objective)[0] < chance:
+                return f"boundary: the points don't need the term of {names}; without it they are fitted as well"
         return None
 
-    def constants(self) -> dict[int, str]:
-        """Return which coordinates of the model are logarithms of constant terms, with their names."""
-        return {}
+    def simpler(self, model: Any) -> list[tuple[str, Any, Callable[[Array, Array, Objective], Array]]]:
+        """Return the law without each of its terms: its parameters' names, a model, and that model's starts."""
+        return []
 
     def coordinates(self) -> list[str]:
         """Return the names of the model's coordinates, for messages."""
@@ -419,11 +442,7 @@ class SumLaw(Law):
 
     def starts(self, model: PowerSum, y: Array, weights: Array, objective: Objective) -> Array:
         """Return starts from the separable structure: exponents on a grid, coefficients by least squares."""
-        from pipeline.laws.separable import grid_starts, straight_line
-
-        if len(self.terms) == 1:
-            return straight_line(model, y, weights)
-        return grid_starts(model, y, weights, relative=objective.logarithmic)
+        return starts_of_sum(model, y, weights, objective)
 
     def _index(self, name: str) -> int:
         return [q.name for q in self.parameters].index(name)
@@ -486,12 +505,16 @@ class SumLaw(Law):
             k += 2 if term.exponent else 1
         return result
 
-    def constants(self) -> dict[int, str]:
-        """See `Law.constants`."""
-        names = self.coordinates()
-        return {
-            k: name for k, name in enumerate(names) if name in {t.coefficient for t in self.terms if not t.exponent}
-        }
+    def simpler(self, model: PowerSum) -> list[tuple[str, Any, Callable[[Array, Array, Objective], Array]]]:
+        """See `Law.simpler`."""
+        if len(self.terms) == 1:
+            return []
+        result = []
+        for k, term in enumerate(self.terms):
+            rest = PowerSum([axis for other, axis in enumerate(model.axes) if other != k], model.n_points)
+            names = ", ".join(name for name in (term.coefficient, term.exponent) if name)
+            result.append((names, rest, partial(starts_of_sum, rest)))
+        return result
 
     def coordinates(self) -> list[str]:
         """See `Law.coordinates`."""

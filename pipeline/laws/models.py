@@ -48,11 +48,12 @@ class Axis:
 class PowerSum:
     """ln of a sum of power terms; a term without an axis is a constant.
 
-    theta is (c_1, a_1, c_2, a_2, ...), a constant having only its c.
+    theta is (c_1, a_1, c_2, a_2, ...), a constant having only its c. A constant alone has to be told `n_points`.
     """
 
-    def __init__(self, axes: Sequence[Axis | None]) -> None:
+    def __init__(self, axes: Sequence[Axis | None], n_points: int = 1) -> None:
         self.axes = list(axes)
+        self.n_points = max([n_points, *(len(axis.x) for axis in self.axes if axis is not None)])
         self.columns = []  # of each term: where its c and a are in theta
         p = 0
         for axis in self.axes:
@@ -65,7 +66,10 @@ class PowerSum:
         lines = []
         for axis, column in zip(self.axes, self.columns, strict=True):
             c = theta[:, column[0], None]
-            lines.append(c if axis is None else c - theta[:, column[1], None] * axis.x + axis.offset)
+            if axis is None:
+                lines.append(np.broadcast_to(c, (len(theta), self.n_points)))
+            else:
+                lines.append(c - theta[:, column[1], None] * axis.x + axis.offset)
         return lines
 
     def value(self, theta: Array) -> Array:
@@ -73,7 +77,7 @@ class PowerSum:
         lines = self.terms(theta)
         if len(lines) == 1:
             return lines[0]
-        top = np.maximum.reduce(np.broadcast_arrays(*lines))
+        top = np.maximum.reduce(lines)
         return top + np.log(sum(np.exp(line - top) for line in lines))
 
     def shares(self, theta: Array) -> list[Array]:

@@ -5,7 +5,8 @@ D = infinity is allowed and leaves (N_c / N)^alpha_N.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from pipeline.laws.estimate import Array, Objective
 from pipeline.laws.law import INVISIBLE, Law, Parameter, plain
-from pipeline.laws.models import Axis, SoftMaximum
-from pipeline.laws.separable import EXPONENTS, positive_least_squares
+from pipeline.laws.models import Axis, PowerSum, SoftMaximum
+from pipeline.laws.separable import EXPONENTS, positive_least_squares, starts_of_sum
 
 PAPER = {"alpha_N": 0.076, "alpha_D": 0.103, "N_c": 6.4e13, "D_c": 1.8e13}  # Table 2
 
@@ -74,6 +75,12 @@ class L_N_D(Law):
             if share.max() < INVISIBLE:
                 return f"all points on one side: {name} leave no trace, the {side} alone decides the loss"
         return None
+
+    def simpler(self, model: SoftMaximum) -> list[tuple[str, PowerSum, Callable[[Array, Array, Objective], Array]]]:
+        """See `Law.simpler`: the model size alone, or the data alone where no D is infinite."""
+        sides = (("D_c, alpha_D", model.size), ("N_c, alpha_N", model.data))
+        alone = [(names, PowerSum([axis])) for names, axis in sides if axis.finite.all()]
+        return [(names, rest, partial(starts_of_sum, rest)) for names, rest in alone]
 
     def positive(self) -> dict[int, str]:
         """See `Law.positive`."""

@@ -10,11 +10,26 @@ from __future__ import annotations
 from itertools import chain, combinations, product
 
 import numpy as np
+from scipy import optimize
 
-from pipeline.laws.estimate import Array
+from pipeline.laws.estimate import Array, Objective
 from pipeline.laws.models import PowerSum
 
 EXPONENTS = np.geomspace(0.03, 2.0, 8)
+
+
+def starts_of_sum(model: PowerSum, y: Array, weights: Array, objective: Objective) -> Array:
+    """Return starts (n_starts, p) for any sum of power terms, the best first; for `mse` the answer is the first."""
+    if len(model.axes) == 1:
+        if model.axes[0] is None:
+            return np.array([[np.average(np.log(y), weights=weights)]])
+        return straight_line(model, y, weights)
+    starts = grid_starts(model, y, weights, relative=objective.logarithmic)
+    if not objective.logarithmic:
+        projected = variable_projection(model, y, weights)
+        if np.isfinite(projected).all():
+            starts = np.vstack([projected, starts])
+    return starts
 
 
 def straight_line(model: PowerSum, y: Array, weights: Array) -> Array:
@@ -73,7 +88,7 @@ def grid_starts(model: PowerSum, y: Array, weights: Array, relative: bool, expon
     theta = np.zeros((len(combos), model.p))
     for column, k in enumerate(powers):
         theta[:, model.columns[k][1]] = combos[:, column] * model.axes[k].scale
-    lines = np.broadcast_arrays(*model.terms(theta))
+    lines = model.terms(theta)
     top = [line[np.isfinite(line)].max() if np.isfinite(line).any() else 0.0 for line in lines]
     basis = np.stack([np.exp(line - t) for line, t in zip(lines, top, strict=True)], axis=1)
     scale = y if relative else np.ones_like(y)
@@ -84,3 +99,31 @@ def grid_starts(model: PowerSum, y: Array, weights: Array, relative: bool, expon
         for k, column in enumerate(model.columns):
             theta[:, column[0]] = np.log(np.maximum(coefficient[:, k], floor[:, k])) - top[k]
     return theta[np.argsort(value, kind="stable")]
+
+
+def variable_projection(model: PowerSum, y: Array, weights: Array, n_starts: int = 4) -> Array:
+    """Return (p,): the least-squares fit of y itself, by a search over the exponents alone.
+
+    At each point of the search the coefficients are the positive least-squares solution, so the search has half of
+    the dimensions and no scale of coefficients to get lost in. A solver of its own: the many-start Newton iteration
+    must find the same.
+    """
+    columns = [column[1] for column in model.columns if len(column) == 2]
+
+    def solve(exponents: Array) -> tuple[Array, Array]:
+        theta = np.zeros((1, model.p))
+        theta[0, columns] = exponents
+        basis = np.stack([np.exp(line) for line in model.terms(theta)], axis=1)
+        coefficient, _ = positive_least_squares(basis, y, weights)
+        with np.errstate(divide="ignore"):
+            theta[0, [column[0] for column in model.columns]] = np.log(coefficient[0])
+        return theta[0], np.sqrt(weights) * (y - coefficient[0] @ basis[0])
+
+    best, lowest = None, np.inf
+    for start in grid_starts(model, y, weights, relative=False)[:n_starts]:
+        found = optimize.least_squares(
+            lambda exponents: solve(exponents)[1], start[columns], xtol=1e-15, ftol=1e-15, gtol=1e-15, x_scale="jac"
+        )
+        if found.cost < lowest:
+            best, lowest = found.x, found.cost
+    return solve(best)[0]

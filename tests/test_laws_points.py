@@ -1,0 +1,134 @@
+"""Tables that can't be fitted end in one line that names the column and the row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.laws import LAWS
+from pipeline.laws.points import read_points
+
+GOOD = "n_params,loss,run\n1e5,5.0,a\n1e6,4.2,b\n1e7,3.5,c\n1e8,2.9,d\n"
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "points.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def fit_error(points: pd.DataFrame, law: str = "L_N", **options) -> str:
+    with pytest.raises(UserError) as error:
+        LAWS[law].fit(points, n_boot=0, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        "\ufeff" + GOOD,
+        GOOD.replace(",", ";"),
+        GOOD.replace(",", "\t"),
+        GOOD.replace(",", "|"),
+        GOOD.replace("\n", "\r\n"),
+        GOOD.replace(",", " , "),
+        GOOD + "\n\n",
+        GOOD.replace("1e5", "100000").replace("5.0", '"5.0"'),
+    ],
+)
+def test_forms_of_a_table(text: str, tmp_path) -> None:
+    points = read_points(write(tmp_path, text))
+    assert list(points.columns) == ["n_params", "loss", "run"] and list(points.index) == [2, 3, 4, 5]
+    fit = LAWS["L_N"].fit(points, n_boot=0)
+    assert fit.identified and fit.runs == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1 must be a header"),
+        ("n_params,loss\n", "no rows"),
+        ("n_params,loss,loss\n1,2,3\n", "'loss' appears twice"),
+        ("n_params,loss\n1e5,5.0\n1e6\n", "line 3 has 1 cells, the header has 2"),
+        (b"n_params,loss\n1e5,5.0\n\xff\xfe,3\n", "not UTF-8"),
+    ],
+)
+def test_unreadable_tables(text: str | bytes, message: str, tmp_path) -> None:
+    with pytest.raises(UserError, match=message):
+        read_points(write(tmp_path, text))
+
+
+def test_missing_file(tmp_path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_points(tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("4.2", "abc", "column 'loss', line 3: 'abc' is not a number"),
+        ("4.2", "", "column 'loss', line 3: is empty"),
+        ("4.2", "nan", "column 'loss', line 3: is NaN"),
+        ("4.2", "-4.2", "column 'loss', line 3: -4.2 is not a positive finite number"),
+        ("4.2", "0", "column 'loss', line 3: 0 is not a positive"),
+        ("4.2", "inf", "column 'loss', line 3: inf is not a positive"),
+        ("1e7", "inf", "column 'n_params', line 4: inf is not a positive"),
+        ("1e7", "ten", "column 'n_params', line 4: 'ten' is not a number"),
+        ("4.2", "4,2", "line 3 has 4 cells"),
+    ],
+)
+def test_cells(old: str, new: str, message: str, tmp_path) -> None:
+    path = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(UserError, match=message):
+        LAWS["L_N"].fit(read_points(path), n_boot=0)
+
+
+def test_missing_column(tmp_path) -> None:
+    points = read_points(write(tmp_path, GOOD.replace("n_params", "size")))
+    assert fit_error(points) == ("column 'n_params' is missing: L_N needs it; the table has 'size', 'loss', 'run'")
+    assert LAWS["L_N"].fit(points, columns={"n_params": "size"}, n_boot=0).identified
+    assert "column 'Size' (for n_params) is missing" in fit_error(points, columns={"n_params": "Size"})
+
+
+def test_run_with_the_same_size_twice(tmp_path) -> None:
+    points = read_points(write(tmp_path, GOOD.replace("1e6,4.2,b", "1e5,4.2,a")))
+    assert fit_error(points) == "column 'run', line 3: run 'a' is there twice with n_params = 100000"
+
+
+def test_rows_without_runs_may_repeat() -> None:
+    n = np.repeat(np.geomspace(1e5, 1e8, 4), 2)
+    points = pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076})
+    fit = LAWS["L_N"].fit(points, n_boot=0)
+    assert fit.n_runs == 8 and fit.runs[0] == "row 0"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": "hubr"}, "objective: 'hubr' is not one of huber, lad, mse_log, mse"),
+        ({"delta": 0.0}, "delta: 0.0 must be a positive number"),
+        ({"delta": float("nan")}, "delta: nan"),
+        ({"bootstrap": "jackknife"}, "bootstrap: 'jackknife' is not wild or pairs"),
+        ({"hold_out": 4}, "hold_out: largest=4 leaves nothing"),
+        ({"hold_out": -1}, "hold_out: -1 must be 0 or more"),
+        ({"weights": [1.0, 2.0]}, "weights: 2 values for 4 points"),
+        ({"weights": [1.0, 2.0, -1.0, 1.0]}, "column 'weight', line 4: -1 is not a positive"),
+        ({"weights": "noise"}, "column 'noise' is missing"),
+    ],
+)
+def test_options(options: dict, message: str, tmp_path) -> None:
+    assert message in fit_error(read_points(write(tmp_path, GOOD)), **options)
+
+
+def test_extra_columns_and_weights_by_name(tmp_path) -> None:
+    text = "run,seed,loss,n_params,w\n" + "".join(f"r{i},{i},{5 - i},{10 ** (5 + i)},{i + 1}\n" for i in range(4))
+    points = read_points(write(tmp_path, text))
+    named = LAWS["L_N"].fit(points, weights="w", n_boot=0)
+    given = LAWS["L_N"].fit(points, weights=[1.0, 2, 3, 4], n_boot=0)
+    assert named.vector == given.vector != LAWS["L_N"].fit(points, n_boot=0).vector
