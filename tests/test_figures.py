@@ -22,7 +22,7 @@ from pipeline.figures.inputs import Inputs
 
 FIGURES = ("fig01", "fig02", "fig04", "fig06", "fig09", "fig23")
 LAWS_DRAWN = [("fig01", "L_N"), ("fig04", "L_N_D"), ("fig09", "L_N_D"), ("fig23", "log_N")]
-LAWS_DRAWN += [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("fig01", "L_D"), ("fig01", "L_C"))]
+LAWS_DRAWN += [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("fig01", "L_D"), ("fig01", "L_C_min"))]
 DRAWN = [(figure, False) for figure in FIGURES] + [("fig09", True)]
 DRAWN += [pytest.param(figure, True, marks=pytest.mark.slow) for figure in FIGURES if figure != "fig09"]
 
@@ -96,7 +96,7 @@ def test_unidentified_law_is_said_not_drawn(figure, law):
     reason = "all points lie on one side"
     inputs.laws[law] = planted.unidentified(inputs.laws[law], reason)
     drawing = draw(figure, inputs)
-    symbol = {"L_N": "L(N)", "L_D": "L(D)", "L_C": "L(C)", "L_N_D": "L(N, D)", "log_N": "log(N)"}[law]
+    symbol = {"L_N": "L(N)", "L_D": "L(D)", "L_C_min": "L(C_min)", "L_N_D": "L(N, D)", "log_N": "log(N)"}[law]
     assert f"{symbol} not identified: {reason}" in all_text(drawing)
     assert f"{symbol} is not identified: {reason}." in drawing.caption.ours
     assert collisions(drawing) == []
