@@ -124,6 +124,48 @@ def test_evaluation_sums_the_loss_by_position(shape):
     np.testing.assert_allclose(sums, wanted, rtol=2e-6)
 
 
+def formats() -> list[str]:
+    """The 16-bit formats that this processor has."""
+    flags = native._processor().split()
+    return [name for name, flag in (("float16", "avx512_fp16"), ("bfloat16", "avx512_bf16")) if flag in flags]
+
+
+@pytest.mark.parametrize("operands", formats())
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_short_operands_change_gradients_by_their_rounding(operands, shape):
+    """Some hundred products of operands with 8 (bfloat16) or 11 bits: about 1 % and half of it, as measured."""
+    *sizes, batch = shape
+    run = make_run(*sizes)
+    tokens = make_tokens(run, batch)
+    engine = native.NativeEngine(run, parameters=make_parameters(run), operands=operands)
+    loss, gradient = engine.gradient(tokens)
+    wanted_loss, wanted = reference_gradient(make_parameters(run), run, tokens)
+    assert loss == pytest.approx(wanted_loss, rel=1e-3)
+    error = np.linalg.norm(gradient - wanted) / np.linalg.norm(wanted)
+    assert 1e-5 < error < {"float16": 0.008, "bfloat16": 0.02}[operands]
+
+
+@pytest.mark.parametrize("operands", formats())
+def test_short_operands_learn_as_float32_does(operands):
+    run = make_run(2, 32, 2, 128, 32, 61)
+    text = np.random.default_rng(3).integers(0, run.n_vocab, 600)
+    losses = []
+    for format in ("float32", operands):
+        engine, rng = native.NativeEngine(run, operands=format), np.random.default_rng(4)
+        for step in range(200):
+            starts = rng.integers(0, len(text) - run.n_ctx, (8, 1))
+            tokens = text[starts + np.arange(run.n_ctx + 1)].astype(np.uint16)
+            loss = engine.step(tokens, lr=0.01 * (1 - step / 200)).loss
+        losses.append(loss)
+    assert losses[0] < 2  # it learnt: a uniform guess is ln 61 = 4.1
+    assert losses[1] == pytest.approx(losses[0], abs=0.05)
+
+
+def test_precision_of_the_run_chooses_the_operands():
+    assert native.NativeEngine(SMALL).operands == "float32"
+    assert native.NativeEngine(replace(SMALL, precision="bfloat16")).operands == (formats() or ["float32"])[0]
+
+
 def test_gradient_equals_finite_differences():
     """Independent of torch: central differences of the kernel's own evaluation along random directions."""
     run = make_run(1, 8, 2, 24, 8, 11)
@@ -294,12 +336,13 @@ def test_weights_go_out_and_in():
         assert engine.weights()[name].shape == size
 
 
+@pytest.mark.parametrize("operands", ["float32", *formats()])
 @pytest.mark.parametrize("value", [math.nan, math.inf, 3e38])
-def test_a_loss_that_is_not_finite_is_returned(value):
+def test_a_loss_that_is_not_finite_is_returned(value, operands):
     run = SMALL
     flat = make_parameters(run)
     flat[len(flat) // 2] = value
-    engine = native.NativeEngine(run, parameters=flat)
+    engine = native.NativeEngine(run, parameters=flat, operands=operands)
     assert not math.isfinite(engine.evaluate(make_tokens(run, 4)).sum())
     result = engine.step(make_tokens(run, 4), lr=0.01)
     assert not math.isfinite(result.loss)

@@ -5,14 +5,18 @@
 //
 // 1. A chunk of about 128 rows (one sequence, or a few) goes forward and backward alone, so that its activations stay
 //    in the cache; its weight gradients are added to one flat vector.
-// 2. One register-blocked kernel multiplies matrices. The left operand is read element by element and broadcast, so a
+// 2. One register-blocked kernel multiplies matrices. The left operand is read word by word and broadcast, so a
 //    transposed left operand costs nothing; the right operand is read in vectors. Weights are copied once a step into
 //    the order in which the kernel reads them, both ways round.
-// 3. What follows a product (GELU and its derivative, the residual sum) is done on the kernel's registers.
-// 4. Logits exist for a few rows at a time; their gradient overwrites them.
+// 3. Operands can have 16 bits, where the processor multiplies those faster than 32. Weights, their gradients, the
+//    residual stream, norms, exponentials and losses have 32 bits always.
+// 4. What follows a product (GELU and its derivative, the residual sum) is done on the kernel's registers.
+// 5. Logits exist for a few rows at a time.
 //
-// Every dimension is rounded up to whole vectors inside ("padded"). The padding of a weight is zero, gets a zero
-// gradient, and so stays zero: no kernel has a special case for odd sizes.
+// Every dimension is rounded up to whole vectors inside ("padded"), and the context to whole tiles. The padding of a
+// weight is zero, gets a zero gradient, and so stays zero: no kernel has a special case for odd sizes.
+//
+// OPERANDS, set by the compiler's command line, chooses the format of operands: FLOAT32, BFLOAT16 or FLOAT16.
 
 #include <algorithm>
 #include <cmath>
@@ -29,36 +33,48 @@
 #include <immintrin.h>
 #endif
 
+#define INLINE __attribute__((always_inline)) inline
+
+#define FLOAT32 0
+#define BFLOAT16 1
+#define FLOAT16 2
+#ifndef OPERANDS
+#define OPERANDS FLOAT32
+#endif
+
 namespace {
 
 // ---------------------------------------------------------------------------------------------------- vectors
 
 #if defined(__AVX512F__)
-constexpr int W = 16;         // floats in a vector
-constexpr int TILE_ROWS = 8;  // rows of the product held in registers, 3 vectors wide: 24 of 32 registers
+constexpr int W = 16;  // floats in a vector
 #elif defined(__AVX__)
 constexpr int W = 8;
-constexpr int TILE_ROWS = 4;  // 12 of 16 registers
-#elif defined(__ARM_NEON)
-constexpr int W = 4;
-constexpr int TILE_ROWS = 8;
 #else
 constexpr int W = 4;
-constexpr int TILE_ROWS = 4;
 #endif
-constexpr int TILE_VECTORS = 3;
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+constexpr int TILE_ROWS = 8;  // rows of a product held in registers, up to 3 vectors wide: 24 of 32 registers
+#else
+constexpr int TILE_ROWS = 4;  // 12 of 16 registers
+#endif
 constexpr long LINE = 16;            // floats in a cache line
-constexpr long DEPTH_BLOCK = 256;    // rows of the right operand that stay in the first cache
 constexpr long CHUNK_ROWS = 128;     // rows that go forward and backward together
-constexpr long LOGITS = 128 * 1024;  // logits held at a time: half a megabyte
 constexpr long QUERY_ROWS = 128;     // rows of attention scores held at a time in the backward pass
+constexpr long LOGITS = 128 * 1024;  // logits held at a time: half a megabyte
+constexpr long VOCAB_CHUNK = 2048;   // columns of logits held at a time
 
 typedef float Vector __attribute__((vector_size(W * 4), may_alias));
 typedef int32_t Integers __attribute__((vector_size(W * 4), may_alias));
-typedef uint32_t Naturals __attribute__((vector_size(W * 4), may_alias));
+typedef uint32_t Word __attribute__((may_alias));
+typedef Word Words __attribute__((vector_size(W * 4), may_alias));
 
 inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
+// Words may start at half a vector, in a 16-bit format.
+typedef Word LooseWords __attribute__((vector_size(W * 4), aligned(4), may_alias));
+inline Words load(const Word* p) { return *reinterpret_cast<const LooseWords*>(p); }
+inline void store(Word* p, Words v) { *reinterpret_cast<Words*>(p) = v; }
 inline Vector splat(float x) { return x - Vector{}; }
 
 template <int... I>
@@ -90,221 +106,7 @@ inline Vector minimum(Vector a, Vector b) {
 #endif
 }
 
-template <int S, int... I>
-inline Vector swap_lanes(Vector v, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(v, v, (I ^ S)...);
-}
-template <int S>
-inline Vector swapped(Vector v) {
-    return swap_lanes<S>(v, std::make_integer_sequence<int, W>{});
-}
-
-// The sum of all lanes, in every lane.
-inline Vector lane_sum(Vector v) {
-    if constexpr (W > 8) v += swapped<W / 2 & 8>(v);
-    if constexpr (W > 4) v += swapped<4>(v);
-    v += swapped<2>(v);
-    return v + swapped<1>(v);
-}
-inline float lane_maximum(Vector v) {
-    if constexpr (W > 8) v = maximum(v, swapped<W / 2 & 8>(v));
-    if constexpr (W > 4) v = maximum(v, swapped<4>(v));
-    v = maximum(v, swapped<2>(v));
-    return maximum(v, swapped<1>(v))[0];
-}
-
-// 2^x to about 1e-7. A NaN stays a NaN. Below the smallest normal number the result is zero or nearly so.
-inline Vector exp2(Vector x) {
-#if defined(__AVX512F__)
-    const Vector n = (Vector)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const Vector r = x - n;
-#else
-    x = maximum(splat(-126.f), minimum(splat(127.f), x));
-    const Vector shifted = x + 12582912.f;  // 1.5 x 2^23: the integer is in the low bits
-    const Vector r = x - (shifted - 12582912.f);
-#endif
-    Vector p = splat(1.5345812204242600e-4f);
-    p = p * r + 1.3399931219698897e-3f;
-    p = p * r + 9.6184889570410280e-3f;
-    p = p * r + 5.5503287769636304e-2f;
-    p = p * r + 2.4022646890634677e-1f;
-    p = p * r + 6.9314720573726870e-1f;
-    p = p * r + 1.f;
-#if defined(__AVX512F__)
-    return (Vector)_mm512_scalef_ps((__m512)p, (__m512)n);
-#else
-    return (Vector)((Integers)p + ((Integers)shifted << 23));
-#endif
-}
-
-// 1 / x for a normal number.
-inline Vector reciprocal(Vector x) {
-#if defined(__AVX512F__)
-    const Vector y = (Vector)_mm512_rcp14_ps((__m512)x);
-    return y + y * (1.f - x * y);  // one step of Newton
-#else
-    return 1.f / x;
-#endif
-}
-
-constexpr float LOG2_E = 1.44269504088896341f;
-constexpr float LN_2 = 0.693147180559945309f;
-
-// GELU (tanh form) is u s with s = sigmoid(2 sqrt(2/pi) (u + 0.044715 u^3)); its derivative comes from the same s.
-inline void gelu(Vector u, Vector& value, Vector& slope) {
-    constexpr float a = 1.5957691216057308f, b = 0.044715f;
-    const Vector square = u * u;
-    const Vector exponent = u * (square * (-a * b * LOG2_E) - a * LOG2_E);
-    const Vector s = reciprocal(1.f + exp2(minimum(splat(125.f), exponent)));
-    value = u * s;
-    slope = s + (value - value * s) * (square * (3.f * a * b) + a);
-}
-
-// ------------------------------------------------------------------------------------------- matrix products
-
-// The right operand of a product: element (k, vector j) is at k * row + j * vector.
-struct Right {
-    const float* at;
-    long row, vector;
-};
-inline Right rows_of(const float* at, long ld) { return {at, ld, W}; }
-
-// What is done with a vector of the product at (row, column). `Next` is used for the second and later blocks of depth.
-struct Add {
-    float* c;
-    long ld;
-    using Next = Add;
-    Next next() const { return *this; }
-    void operator()(long i, long j, Vector v) const { store(c + i * ld + j, load(c + i * ld + j) + v); }
-};
-struct Store {
-    float* c;
-    long ld;
-    using Next = Add;
-    Next next() const { return {c, ld}; }
-    void operator()(long i, long j, Vector v) const { store(c + i * ld + j, v); }
-};
-struct AddTo {  // c = source + product
-    float* c;
-    const float* source;
-    long ld;
-    using Next = Add;
-    Next next() const { return {c, ld}; }
-    void operator()(long i, long j, Vector v) const { store(c + i * ld + j, load(source + i * ld + j) + v); }
-};
-struct AddScaledRow {
-    float* c;
-    long ld;
-    const float* scale;
-    using Next = AddScaledRow;
-    Next next() const { return *this; }
-    void operator()(long i, long j, Vector v) const {
-        store(c + i * ld + j, load(c + i * ld + j) + v * scale[i]);
-    }
-};
-struct StoreScaledRow {
-    float* c;
-    long ld;
-    const float* scale;
-    using Next = AddScaledRow;
-    Next next() const { return {c, ld, scale}; }
-    void operator()(long i, long j, Vector v) const { store(c + i * ld + j, v * scale[i]); }
-};
-struct Times {  // c = product * factor, element by element; the depth is never split
-    float* c;
-    const float* factor;
-    long ld;
-    using Next = void;
-    void operator()(long i, long j, Vector v) const { store(c + i * ld + j, v * load(factor + i * ld + j)); }
-};
-struct Gelu {
-    float *value, *slope;
-    long ld;
-    using Next = void;
-    void operator()(long i, long j, Vector v) const {
-        Vector y, dy;
-        gelu(v, y, dy);
-        store(value + i * ld + j, y);
-        store(slope + i * ld + j, dy);
-    }
-};
-
-// R rows and C vectors of the product, held in registers over the whole depth.
-template <int R, int C, bool TRANSPOSED, class Out>
-__attribute__((always_inline)) inline void tile(const float* a, long lda, Right b, long depth, const Out& out, long i,
-                                                long j) {
-    Vector sum[R][C];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-        for (int c = 0; c < C; c++) sum[r][c] = Vector{};
-    const float* right = b.at;
-    for (long k = 0; k < depth; k++) {
-        Vector v[C];
-#pragma GCC unroll 4
-        for (int c = 0; c < C; c++) v[c] = load(right + c * b.vector);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; r++) {
-            const Vector left = splat(TRANSPOSED ? a[r] : a[r * lda]);
-#pragma GCC unroll 4
-            for (int c = 0; c < C; c++) sum[r][c] += left * v[c];
-        }
-        a += TRANSPOSED ? lda : 1;
-        right += b.row;
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-        for (int c = 0; c < C; c++) out(i + r, j + c * W, sum[r][c]);
-}
-
-template <int C, bool TRANSPOSED, class Out>
-__attribute__((noinline)) void columns(const float* a, long lda, Right b, long rows, long depth, const Out& out,
-                                       long j) {
-    const long step = TRANSPOSED ? 1 : lda;
-    long i = 0;
-    for (; i + TILE_ROWS <= rows; i += TILE_ROWS)
-        tile<TILE_ROWS, C, TRANSPOSED>(a + i * step, lda, b, depth, out, i, j);
-    if (TILE_ROWS > 4 && i + 4 <= rows) {
-        tile<4, C, TRANSPOSED>(a + i * step, lda, b, depth, out, i, j);
-        i += 4;
-    }
-    for (; i < rows; i++) tile<1, C, TRANSPOSED>(a + i * step, lda, b, depth, out, i, j);
-}
-
-template <bool TRANSPOSED, class Out>
-void multiply_block(const float* a, long lda, Right b, long rows, long vectors, long depth, const Out& out) {
-    for (long j = 0; j < vectors;) {
-        const long left = vectors - j;
-        const Right part{b.at + j * b.vector, b.row, b.vector};
-        if (left == 1) {
-            columns<1, TRANSPOSED>(a, lda, part, rows, depth, out, j * W);
-            j += 1;
-        } else if (left == 2 || left == 4) {
-            columns<2, TRANSPOSED>(a, lda, part, rows, depth, out, j * W);
-            j += 2;
-        } else {
-            columns<3, TRANSPOSED>(a, lda, part, rows, depth, out, j * W);
-            j += 3;
-        }
-    }
-}
-
-// The product of a (rows x depth, or its transpose when TRANSPOSED) and b (depth x vectors * W).
-template <bool TRANSPOSED = false, class Out>
-void multiply(const float* a, long lda, Right b, long rows, long vectors, long depth, const Out& out) {
-    if constexpr (std::is_void_v<typename Out::Next>) {
-        multiply_block<TRANSPOSED>(a, lda, b, rows, vectors, depth, out);
-    } else {
-        const long blocks = std::max(1L, (depth + DEPTH_BLOCK - 1) / DEPTH_BLOCK);
-        const long block = (depth + blocks - 1) / blocks;
-        multiply_block<TRANSPOSED>(a, lda, b, rows, vectors, std::min(block, depth), out);
-        for (long k = block; k < depth; k += block)
-            multiply_block<TRANSPOSED>(a + (TRANSPOSED ? k * lda : k), lda, {b.at + k * b.row, b.row, b.vector}, rows,
-                                       vectors, std::min(block, depth - k), out.next());
-    }
-}
-
+// Lanes in blocks of S: the even blocks of a with those of b between them (HIGH: the odd ones).
 template <int S, bool HIGH, int... I>
 inline Vector exchange_lanes(Vector a, Vector b, std::integer_sequence<int, I...>) {
     if constexpr (HIGH)
@@ -324,73 +126,616 @@ inline void exchange_blocks(Vector* v) {
         }
 }
 
-// W x W floats: to[j][i] = from[i][j], by exchanging ever smaller blocks.
-inline void transpose_square(const float* from, long ld_from, float* to, long ld_to) {
-    Vector v[W];
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i++) v[i] = load(from + i * ld_from);
-    if constexpr (W > 8) exchange_blocks<W / 2 & 8>(v);
-    if constexpr (W > 4) exchange_blocks<4>(v);
-    exchange_blocks<2>(v);
-    exchange_blocks<1>(v);
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i++) store(to + i * ld_to, v[i]);
+template <int S, int... I>
+inline Vector swap_lanes(Vector v, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(v, v, (I ^ S)...);
+}
+template <int S>
+inline Vector swapped(Vector v) {
+    return swap_lanes<S>(v, std::make_integer_sequence<int, W>{});
 }
 
-// to (columns x rows) = from (rows x columns) transposed; columns and both strides are whole vectors. The last square
-// writes up to W - 1 columns more than there are rows, from rows of `from` that exist but mean nothing.
-void transpose(const float* from, long ld_from, float* to, long ld_to, long rows, long columns) {
-    for (long i = 0; i < rows; i += W)
-        for (long j = 0; j < columns; j += W) transpose_square(from + i * ld_from + j, ld_from, to + j * ld_to + i, ld_to);
+struct Plus {
+    Vector operator()(Vector a, Vector b) const { return a + b; }
+};
+struct Larger {
+    Vector operator()(Vector a, Vector b) const { return maximum(a, b); }
+};
+// All lanes of v taken together, in every lane.
+template <class Operation>
+inline Vector reduce(Vector v, Operation both) {
+    if constexpr (W > 8) v = both(v, swapped<W / 2 & 8>(v));
+    if constexpr (W > 4) v = both(v, swapped<4>(v));
+    v = both(v, swapped<2>(v));
+    return both(v, swapped<1>(v));
+}
+template <int S, class Operation>
+inline void halve(Vector* v, Operation both) {
+#pragma GCC unroll 8
+    for (int i = 0; i < S; i++)
+        v[i] = both(exchange_lanes<S, false>(v[i], v[i + S], std::make_integer_sequence<int, W>{}),
+                    exchange_lanes<S, true>(v[i], v[i + S], std::make_integer_sequence<int, W>{}));
+}
+// Lane i: all lanes of v[i] taken together. W vectors at a time cost a third of one at a time.
+template <class Operation>
+inline Vector reduce_each(Vector* v, Operation both) {
+    if constexpr (W > 8) halve<W / 2 & 8>(v, both);
+    if constexpr (W > 4) halve<4>(v, both);
+    halve<2>(v, both);
+    halve<1>(v, both);
+    return v[0];
 }
 
-// A weight in the order in which `multiply` reads it: for every vector of columns, all rows.
-void pack(const float* from, long ld, long rows, long columns, float* to) {
-    for (long j = 0; j < columns; j += W)
-        for (long k = 0; k < rows; k++, to += W) store(to, load(from + k * ld + j));
+// 2^x, to 1e-7 of itself (3e-6 for 16-bit operands). A NaN stays a NaN. Below the smallest normal number the result is
+// zero or nearly so. The polynomials are the minimax ones on -1/2 .. 1/2.
+inline Vector exp2(Vector x) {
+#if defined(__AVX512F__)
+    const Vector n = (Vector)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const Vector r = x - n;
+#else
+    x = maximum(splat(-126.f), minimum(splat(127.f), x));
+    const Vector shifted = x + 12582912.f;  // 1.5 x 2^23: the integer is in the low bits
+    const Vector r = x - (shifted - 12582912.f);
+#endif
+#if OPERANDS == FLOAT32
+    Vector p = splat(1.3276472e-3f);
+    p = p * r + 9.6755413e-3f;
+    p = p * r + 5.5507133e-2f;
+    p = p * r + 2.4022120e-1f;
+    p = p * r + 6.9314697e-1f;
+    p = p * r + 1.0000001e+0f;
+#else
+    Vector p = splat(9.5701019e-3f);
+    p = p * r + 5.5917860e-2f;
+    p = p * r + 2.4024745e-1f;
+    p = p * r + 6.9312181e-1f;
+    p = p * r + 9.9999926e-1f;
+#endif
+#if defined(__AVX512F__)
+    return (Vector)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    return (Vector)((Integers)p + ((Integers)shifted << 23));
+#endif
 }
-// The same of the weight transposed; both dimensions are whole vectors.
-void pack_transposed(const float* from, long ld, long rows, long columns, float* to) {
-    for (long i = 0; i < rows; i += W)
-        for (long j = 0; j < columns; j += W) transpose_square(from + i * ld + j, ld, to + i * columns + j * W, W);
-}
-inline Right packed(const float* at, long depth) { return {at, W, depth * W}; }
 
-// ------------------------------------------------------------------------------------------------- dimensions
+// 1 / x for a normal number.
+inline Vector reciprocal(Vector x) {
+#if defined(__AVX512F__)
+    const Vector y = (Vector)_mm512_rcp14_ps((__m512)x);
+    return OPERANDS == FLOAT32 ? y + y * (1.f - x * y) : y;  // one step of Newton, or 6e-5 of itself
+#else
+    return 1.f / x;
+#endif
+}
+
+// 1 / sqrt(x) for a normal number.
+inline Vector inverse_root(Vector x) {
+#if defined(__AVX512F__)
+    const Vector y = (Vector)_mm512_rsqrt14_ps((__m512)x);
+    return y * (1.5f - 0.5f * x * y * y);  // one step of Newton
+#else
+    for (int i = 0; i < W; i++) x[i] = 1.f / std::sqrt(x[i]);
+    return x;
+#endif
+}
+
+constexpr float LOG2_E = 1.44269504088896341f;
+constexpr float LN_2 = 0.693147180559945309f;
+
+// GELU (tanh form) is u s with s = sigmoid(2 sqrt(2/pi) (u + 0.044715 u^3)); its derivative comes from the same s.
+inline void gelu(Vector u, Vector& value, Vector& slope) {
+    constexpr float a = 1.5957691216057308f, b = 0.044715f;
+    const Vector square = u * u;
+    const Vector exponent = u * (square * (-a * b * LOG2_E) - a * LOG2_E);
+    const Vector s = reciprocal(1.f + exp2(minimum(splat(125.f), exponent)));
+    value = u * s;
+    slope = s + (value - value * s) * (square * (3.f * a * b) + a);
+}
+
+// ---------------------------------------------------------------------------------------------------- formats
+
+// A product is a sum over depth of a left operand's word, broadcast, times a vector of the right operand. A matrix that
+// is an operand is kept in one or two forms:
+//
+//   first    for  X @ ..                     (words of one row, one or two elements of depth in each)
+//   second   for  X^T @ .. and  .. @ X       (as said by the format)
+//
+// Formats differ in what a word holds, so only they know the addresses.
+struct Matrix {
+    Word *first, *second;
+    long ld_first, ld_second;  // words from row to row
+};
 
 inline long whole(long n, long unit) { return (n + unit - 1) / unit * unit; }
 // A row stride of an odd number of cache lines, so that a column of rows falls on all sets of a cache.
 inline long stride(long n) { return whole(n, LINE) / LINE % 2 ? whole(n, LINE) : whole(n, LINE) + LINE; }
 
-// A parameter: true sizes, and padded sizes in which heads are padded one by one.
-struct Tensor {
-    long row_groups, rows, padded_rows;
-    long column_groups, columns, padded_columns;
-    long at;  // in the padded vector
-    bool matrix;
-    long ld() const { return column_groups * padded_columns; }
-    long size() const { return row_groups * padded_rows * ld(); }
+// Where the right operand's words are: row k of depth, vector j at k * row + j * vector.
+struct Right {
+    const Word* at;
+    long row, vector;
 };
 
-struct Block {
-    long gain1, bias1, qkv, out, gain2, bias2, up, down;  // offsets in the padded vector
-    float *qkv_forward, *out_forward, *up_forward, *down_forward;
-    float *qkv_backward, *out_backward, *up_backward, *down_backward;
+// float32: a word is an element, and one form serves all.
+struct Float32 {
+    using Sum = Vector;
+    static constexpr int DEPTH = 1;    // elements of depth in a word
+    static constexpr int HALVES = 1;   // vectors of floats in a Sum
+    static constexpr long FLUSH = 0;   // words after which a Sum is taken over into float32; 0: it is float32
+    static constexpr bool PLAIN = true;  // a matrix of floats is an operand as it is
+
+    static Sum multiply_add(Word left, Words right, Sum sum) {
+        float x;
+        std::memcpy(&x, &left, 4);
+        return sum + x * (Vector)right;
+    }
+    static Vector part(Sum s, int) { return s; }
+    static Matrix matrix(long, long columns) { return {nullptr, nullptr, stride(columns), 0}; }
+    static long first_words(const Matrix& m, long rows) { return rows * m.ld_first; }
+    static long second_words(const Matrix&, long) { return 0; }
+    static Matrix at(const Matrix& m, long i, long j) {
+        return {m.first + i * m.ld_first + j, nullptr, m.ld_first, m.ld_second};
+    }
+    static const Word* transposed(const Matrix& m) { return m.first; }
+    static long transposed_ld(const Matrix& m) { return m.ld_first; }
+    static Right right(const Matrix& m) { return {m.first, m.ld_first, W}; }
+
+    // Rows i and i + 1, W columns from j; i is even. `put` makes what X and X^T need on the left, `put_both` also what
+    // X needs on the right.
+    static void put(const Matrix& m, long i, long j, Vector a, Vector b) {
+        store(m.first + i * m.ld_first + j, (Words)a);
+        store(m.first + (i + 1) * m.ld_first + j, (Words)b);
+    }
+    static void put_both(const Matrix& m, long i, long j, Vector a, Vector b) { put(m, i, j, a, b); }
+    static void put_right(const Matrix& m, long i, long j, Vector a, Vector b) { put(m, i, j, a, b); }
+    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, a, b); }
+    static Vector get(const Matrix& m, long i, long j) { return (Vector)load(m.first + i * m.ld_first + j); }
+
+    // A vector of a packed right operand from DEPTH rows of floats, of which `real` columns exist.
+    static Words pack(const float* rows, long, long) { return (Words)load(rows); }
+    // W rows of words of a first form, transposed (v[c] has word c of every row), as rows of a right operand.
+    static void put_transposed(const Words* v, Word* to, long ld) {
+        for (int c = 0; c < W; c++) store(to + c * ld, v[c]);
+    }
+    static long transposed_at(long row) { return row; }  // words into a transposed row, for row `row` of the original
 };
 
-struct Saved {  // what the backward pass needs of one block, rows x ...
-    float *input, *norm1, *qkv, *attended, *middle, *norm2, *hidden, *slope;
-    float *statistics1, *statistics2;  // mean and 1/deviation by row
-    float* maximum;                    // by head and row: largest score and 1/sum of the exponentials
+#if OPERANDS == BFLOAT16
+// bfloat16 with the dot product of pairs: a word is two neighbours in depth. The first form has pairs of columns; the
+// second has pairs of rows, for each column.
+struct BFloat16 {
+    using Sum = __m512;
+    static constexpr int DEPTH = 2;
+    static constexpr int HALVES = 1;
+    static constexpr long FLUSH = 0;
+    static constexpr bool PLAIN = false;
+
+    static Sum multiply_add(Word left, Words right, Sum sum) {
+        return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)left), (__m512bh)right);
+    }
+    static Vector part(Sum s, int) { return (Vector)s; }
+    static Matrix matrix(long, long columns) { return {nullptr, nullptr, stride(columns / 2), stride(columns)}; }
+    static long first_words(const Matrix& m, long rows) { return rows * m.ld_first; }
+    static long second_words(const Matrix& m, long rows) { return rows / 2 * m.ld_second; }
+    static Matrix at(const Matrix& m, long i, long j) {
+        return {m.first + i * m.ld_first + j / 2, m.second + i / 2 * m.ld_second + j, m.ld_first, m.ld_second};
+    }
+    static const Word* transposed(const Matrix& m) { return m.second; }
+    static long transposed_ld(const Matrix& m) { return m.ld_second; }
+    static Right right(const Matrix& m) { return {m.second, m.ld_second, W}; }
+
+    static Words pairs(Vector a, Vector b) {  // words (a[0], b[0]), (a[1], b[1]), ..
+        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
+        return (Words)_mm512_permutexvar_epi16(interleaving(), both);
+    }
+    static __m512i interleaving() {  // 0, 16, 1, 17, ..
+        return _mm512_add_epi32(_mm512_set1_epi32(16 << 16), _mm512_mullo_epi32((__m512i)lanes(), _mm512_set1_epi32(0x10001)));
+    }
+    static void put_first(const Matrix& m, long i, long j, Vector a, Vector b) {
+        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
+        _mm256_store_si256((__m256i*)(m.first + i * m.ld_first + j / 2), _mm512_castsi512_si256(both));
+        _mm256_store_si256((__m256i*)(m.first + (i + 1) * m.ld_first + j / 2), _mm512_extracti64x4_epi64(both, 1));
+    }
+    static void put_right(const Matrix& m, long i, long j, Vector a, Vector b) {
+        store(m.second + i / 2 * m.ld_second + j, pairs(a, b));
+    }
+    static void put(const Matrix& m, long i, long j, Vector a, Vector b) {
+        put_first(m, i, j, a, b);
+        put_right(m, i, j, a, b);
+    }
+    static void put_both(const Matrix& m, long i, long j, Vector a, Vector b) { put(m, i, j, a, b); }
+    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, (Vector)a, (Vector)b); }
+    static Vector get(const Matrix& m, long i, long j) {
+        const __m256i pairs_of_row = _mm256_load_si256((const __m256i*)(m.first + i * m.ld_first + j / 2));
+        return (Vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(pairs_of_row), 16);
+    }
+
+    static Words pack(const float* rows, long ld, long) { return pairs(load(rows), load(rows + ld)); }
+    static void put_transposed(const Words* v, Word* to, long ld) {
+        for (int c = 0; c < W; c++) store(to + c * ld, v[c]);
+    }
+    static long transposed_at(long row) { return row; }
 };
+#endif
+
+#if OPERANDS == FLOAT16
+// float16 with its own multiply-add, 32 columns at a time. A word of the first form is one element twice, so that a
+// broadcast of words is one of elements; it serves X^T too. The second form has plain elements, for the right. Sums of
+// products stay in float16 for FLUSH steps of depth, whose rounding is below that of bfloat16 operands.
+struct Float16 {
+    using Sum = __m512h;
+    static constexpr int DEPTH = 1;
+    static constexpr int HALVES = 2;
+    static constexpr long FLUSH = 128;
+    static constexpr bool PLAIN = false;
+
+    static Sum multiply_add(Word left, Words right, Sum sum) {
+        return _mm512_fmadd_ph((__m512h)_mm512_set1_epi32((int)left), (__m512h)right, sum);
+    }
+    INLINE static Vector part(Sum s, int half) {
+        if (half == 0) return (Vector)_mm512_cvtxph_ps(_mm512_castph512_ph256(s));
+        return (Vector)_mm512_cvtxph_ps((__m256h)_mm512_extracti64x4_epi64((__m512i)s, 1));
+    }
+    static Matrix matrix(long, long columns) { return {nullptr, nullptr, stride(columns), stride(columns / 2)}; }
+    static long first_words(const Matrix& m, long rows) { return rows * m.ld_first; }
+    static long second_words(const Matrix& m, long rows) { return rows * m.ld_second; }
+    static Matrix at(const Matrix& m, long i, long j) {
+        return {m.first + i * m.ld_first + j, m.second + i * m.ld_second + j / 2, m.ld_first, m.ld_second};
+    }
+    static const Word* transposed(const Matrix& m) { return m.first; }
+    static long transposed_ld(const Matrix& m) { return m.ld_first; }
+    static Right right(const Matrix& m) { return {m.second, m.ld_second, W}; }
+
+    static __m256i halves(Vector a) { return _mm512_cvtps_ph((__m512)a, _MM_FROUND_TO_NEAREST_INT); }
+    // Every element twice, of the lower or upper half of h.
+    static Words doubled(__m512i h, int upper) {
+        const __m512i index = _mm512_mullo_epi32((__m512i)lanes(), _mm512_set1_epi32(0x10001));  // 0, 0, 1, 1, ..
+        return (Words)_mm512_permutexvar_epi16(_mm512_add_epi32(index, _mm512_set1_epi32(upper * 0x100010)), h);
+    }
+    static void put_first(Word* to, __m256i h) { store(to, doubled(_mm512_castsi256_si512(h), 0)); }
+    static void put_second(Word* to, __m256i h) { _mm256_store_si256((__m256i*)to, h); }
+    static void put(const Matrix& m, long i, long j, Vector a, Vector b) {
+        put_first(m.first + i * m.ld_first + j, halves(a));
+        put_first(m.first + (i + 1) * m.ld_first + j, halves(b));
+    }
+    static void put_right(const Matrix& m, long i, long j, Vector a, Vector b) {
+        put_second(m.second + i * m.ld_second + j / 2, halves(a));
+        put_second(m.second + (i + 1) * m.ld_second + j / 2, halves(b));
+    }
+    static void put_both(const Matrix& m, long i, long j, Vector a, Vector b) {
+        const __m256i ha = halves(a), hb = halves(b);
+        put_first(m.first + i * m.ld_first + j, ha);
+        put_first(m.first + (i + 1) * m.ld_first + j, hb);
+        put_second(m.second + i * m.ld_second + j / 2, ha);
+        put_second(m.second + (i + 1) * m.ld_second + j / 2, hb);
+    }
+    static void put_sum(const Matrix& m, long i, long j, Sum s, bool all) {
+        Word *to_first = m.first + i * m.ld_first + j, *to_second = m.second + i * m.ld_second + j / 2;
+        store(to_first, doubled((__m512i)s, 0));
+        if (all) {
+            store(to_first + W, doubled((__m512i)s, 1));
+            _mm512_storeu_si512(to_second, (__m512i)s);
+        } else {
+            put_second(to_second, _mm512_castsi512_si256((__m512i)s));
+        }
+    }
+    // Both forms of sums as they are; without `all` only the first W columns.
+    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool all) {
+        put_sum(m, i, j, a, all);
+        put_sum(m, i + 1, j, b, all);
+    }
+    static Vector get(const Matrix& m, long i, long j) {
+        return (Vector)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)load(m.first + i * m.ld_first + j)));
+    }
+
+    static Words pack(const float* rows, long, long real) {
+        const __m256i low = halves(load(rows)), high = real > W ? halves(load(rows + W)) : _mm256_setzero_si256();
+        return (Words)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    }
+    static void put_transposed(const Words* v, Word* to, long ld) {
+        for (int c = 0; c < W; c++) put_second(to + c * ld, _mm512_cvtepi32_epi16((__m512i)v[c]));
+    }
+    static long transposed_at(long row) { return row / 2; }
+};
+#endif
+
+#if OPERANDS == FLOAT32
+using F = Float32;
+#elif OPERANDS == BFLOAT16
+using F = BFloat16;
+#else
+using F = Float16;
+#endif
+constexpr int COLUMNS = W * F::HALVES;  // of a Sum
+
+// A matrix of floats as an operand in the format PLAIN.
+inline Matrix plain(float* at, long ld) { return {reinterpret_cast<Word*>(at), nullptr, ld, 0}; }
+
+// ------------------------------------------------------------------------------------------- matrix products
+
+// What is done with a product: rows i and i + 1, W columns from j.
+struct Store {
+    float* c;
+    long ld;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        store(c + i * ld + j, a);
+        store(c + (i + 1) * ld + j, b);
+    }
+};
+struct Add {
+    float* c;
+    long ld;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        float *p = c + i * ld + j, *q = p + ld;
+        store(p, load(p) + a);
+        store(q, load(q) + b);
+    }
+};
+struct AddTo {  // c = source + product
+    float* c;
+    const float* source;
+    long ld;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        const long p = i * ld + j, q = p + ld;
+        store(c + p, load(source + p) + a);
+        store(c + q, load(source + q) + b);
+    }
+};
+struct AddScaledRow {  // c += scale[i] * product
+    float* c;
+    long ld;
+    const float* scale;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        float *p = c + i * ld + j, *q = p + ld;
+        store(p, load(p) + a * scale[i]);
+        store(q, load(q) + b * scale[i + 1]);
+    }
+};
+struct PutScaledRow {
+    Matrix m;
+    const float* scale;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const { F::put(m, i, j, a * scale[i], b * scale[i + 1]); }
+};
+struct Put {
+    Matrix m;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const { F::put(m, i, j, a, b); }
+};
+struct PutBoth {
+    Matrix m;
+    INLINE void take(long i, long j, F::Sum a, F::Sum b, bool all) const { F::put_sums(m, i, j, a, b, all); }
+    INLINE void operator()(long i, long j, Vector a, Vector b) const { F::put_both(m, i, j, a, b); }
+};
+struct PutSum {  // m = source + product
+    Matrix m;
+    const float* source;
+    long ld;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        F::put_both(m, i, j, load(source + i * ld + j) + a, load(source + (i + 1) * ld + j) + b);
+    }
+};
+struct PutTimes {  // m = product * factor, element by element
+    Matrix m;
+    const float* factor;
+    long ld;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        F::put_both(m, i, j, a * load(factor + i * ld + j), b * load(factor + (i + 1) * ld + j));
+    }
+};
+struct PutGelu {
+    Matrix value;
+    float* slope;
+    long ld;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        Vector ya, yb, da, db;
+        gelu(a, ya, da);
+        gelu(b, yb, db);
+        F::put(value, i, j, ya, yb);
+        store(slope + i * ld + j, da);
+        store(slope + (i + 1) * ld + j, db);
+    }
+};
+
+// Scores (of queries from `query`, with each query's largest score and 1 / sum) become probabilities, zero after the
+// query's own key. They are kept as floats too.
+struct PutProbabilities {
+    Matrix m;
+    float* p;
+    long ld, query;
+    const float *largest, *inverse;
+    float factor;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        a = exp2(a * factor - largest[i]) * inverse[i];
+        b = exp2(b * factor - largest[i + 1]) * inverse[i + 1];
+        if (j + W > query + i + 1) {
+            a = keep_lanes(a, query + i + 1 - j);
+            b = keep_lanes(b, query + i + 2 - j);
+        }
+        F::put(m, i, j, a, b);
+        if (!F::PLAIN) {
+            store(p + i * ld + j, a);
+            store(p + (i + 1) * ld + j, b);
+        }
+    }
+};
+// The gradient of probabilities p becomes that of the scores: scale p (gradient - delta), delta = sum of p gradient.
+struct PutScores {
+    Matrix m;
+    const float* p;
+    long ld;
+    const float* delta;
+    float scale;
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        F::put(m, i, j, (a - delta[i]) * (load(p + i * ld + j) * scale),
+               (b - delta[i + 1]) * (load(p + (i + 1) * ld + j) * scale));
+    }
+};
+
+// R rows and C vectors of a product, held in registers over `depth` words of the operands.
+template <int R, int C, bool TRANSPOSED>
+INLINE void sums(const Word* a, long lda, const Right& right, long depth, F::Sum (&sum)[R][C]) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; c++) sum[r][c] = F::Sum{};
+    const Word* b = right.at;
+    for (long k = 0; k < depth; k++) {
+        Words v[C];
+#pragma GCC unroll 4
+        for (int c = 0; c < C; c++) v[c] = load(b + c * right.vector);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            const Word left = TRANSPOSED ? a[r] : a[r * lda];
+#pragma GCC unroll 4
+            for (int c = 0; c < C; c++) sum[r][c] = F::multiply_add(left, v[c], sum[r][c]);
+        }
+        a += TRANSPOSED ? lda : 1;
+        b += right.row;
+    }
+}
+
+// The same, taken over into float32 after every FLUSH words.
+template <int R, int C, bool TRANSPOSED>
+__attribute__((noinline)) void long_sums(const Word* a, long lda, Right b, long depth,
+                                         Vector (&total)[R][C][F::HALVES]) {
+    for (long k = 0; k < depth; k += F::FLUSH) {
+        F::Sum sum[R][C];
+        sums<R, C, TRANSPOSED>(a, lda, b, std::min(F::FLUSH, depth - k), sum);
+        for (int r = 0; r < R; r++)
+            for (int c = 0; c < C; c++)
+                for (int h = 0; h < F::HALVES; h++)
+                    total[r][c][h] = F::part(sum[r][c], h) + (k ? total[r][c][h] : Vector{});
+        a += TRANSPOSED ? F::FLUSH * lda : F::FLUSH;
+        b.at += F::FLUSH * b.row;
+    }
+}
+
+template <int R, int C, bool TRANSPOSED, class Out>
+INLINE void tile(const Word* a, long lda, const Right& b, long depth, const Out& out, long i, long j, long columns) {
+    if (F::FLUSH && depth > F::FLUSH) {
+        Vector total[R][C][F::HALVES];
+        long_sums<R, C, TRANSPOSED>(a, lda, b, depth, total);
+#pragma GCC unroll 1
+        for (int r = 0; r < R; r += 2)
+#pragma GCC unroll 1
+            for (int c = 0; c < C; c++)
+                for (int h = 0; h < F::HALVES; h++)
+                    if (j + c * COLUMNS + h * W < columns)
+                        out(i + r, j + c * COLUMNS + h * W, total[r][c][h], total[r + 1][c][h]);
+        return;
+    }
+    F::Sum sum[R][C];
+    sums<R, C, TRANSPOSED>(a, lda, b, depth, sum);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r += 2)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; c++)
+#pragma GCC unroll 2
+            for (int h = 0; h < F::HALVES; h++) {
+                const bool all = j + c * COLUMNS + W < columns;
+                if constexpr (std::is_same_v<Out, PutBoth>) {
+                    if (h == 0) out.take(i + r, j + c * COLUMNS, sum[r][c], sum[r + 1][c], all);
+                } else if (h == 0 || all) {
+                    out(i + r, j + c * COLUMNS + h * W, F::part(sum[r][c], h), F::part(sum[r + 1][c], h));
+                }
+            }
+}
+
+// C vectors of a product from column j, all its rows.
+template <int C, bool TRANSPOSED, class Out>
+__attribute__((noinline)) void panel(const Word* a, long lda, Right b, long rows, long depth, const Out& out, long j,
+                                     long columns) {
+    constexpr int TALL = C == 1 ? 2 * TILE_ROWS : TILE_ROWS;  // more sums than one column of tiles has, to hide latency
+    const long step = TRANSPOSED ? 1 : lda;
+    long i = 0;
+    for (; i + TALL <= rows; i += TALL) tile<TALL, C, TRANSPOSED>(a + i * step, lda, b, depth, out, i, j, columns);
+    if (i < rows) tile<TILE_ROWS, C, TRANSPOSED>(a + i * step, lda, b, depth, out, i, j, columns);
+}
+
+template <bool TRANSPOSED, class Out>
+void multiply_words(const Word* a, long lda, Right b, long rows, long columns, long depth, const Out& out) {
+    const long vectors = (columns + COLUMNS - 1) / COLUMNS;
+    for (long v = 0; v < vectors;) {
+        const long left = vectors - v, j = v * COLUMNS;
+        const Right part{b.at + v * b.vector, b.row, b.vector};
+        if (left == 1) {
+            panel<1, TRANSPOSED>(a, lda, part, rows, depth, out, j, columns);
+            v += 1;
+        } else if (left == 2 || left == 4) {
+            panel<2, TRANSPOSED>(a, lda, part, rows, depth, out, j, columns);
+            v += 2;
+        } else {
+            panel<3, TRANSPOSED>(a, lda, part, rows, depth, out, j, columns);
+            v += 3;
+        }
+    }
+}
+
+// a @ b, given to `out`. Rows are whole tiles, columns and depth whole vectors.
+template <class Out>
+void multiply(const Matrix& a, const Right& b, long rows, long columns, long depth, const Out& out) {
+    multiply_words<false>(a.first, a.ld_first, b, rows, columns, depth / F::DEPTH, out);
+}
+// a^T @ b; rows are columns of a, and depth is its rows.
+template <class Out>
+void multiply_transposed(const Matrix& a, const Right& b, long rows, long columns, long depth, const Out& out) {
+    multiply_words<true>(F::transposed(a), F::transposed_ld(a), b, rows, columns, depth / F::DEPTH, out);
+}
+
+// W x W words: v[j] gets word j of W rows, by exchanging ever smaller blocks.
+inline void transpose_square(const Word* from, long ld, Words* v) {
+    Vector x[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) x[i] = (Vector)load(from + i * ld);
+    if constexpr (W > 8) exchange_blocks<W / 2 & 8>(x);
+    if constexpr (W > 4) exchange_blocks<4>(x);
+    exchange_blocks<2>(x);
+    exchange_blocks<1>(x);
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) v[i] = (Words)x[i];
+}
+
+// The right operand m^T, in `to`: `columns` of m are its depth. Whole squares are read and written.
+inline Right transpose(const Matrix& m, long rows, long columns, Word* to, long ld) {
+    Words v[W];
+    for (long i = 0; i < rows; i += W)
+        for (long j = 0; j < columns / F::DEPTH; j += W) {
+            transpose_square(m.first + i * m.ld_first + j, m.ld_first, v);
+            F::put_transposed(v, to + j * ld + F::transposed_at(i), ld);
+        }
+    return {to, ld, W};
+}
+
+// A weight (rows x columns) as a right operand in the order in which `multiply` reads it: for every vector of columns,
+// all depth. Returns the end.
+inline Word* pack(const float* from, long ld, long rows, long columns, Word* to) {
+    for (long j = 0; j < columns; j += COLUMNS)
+        for (long k = 0; k < rows; k += F::DEPTH, to += W) store(to, F::pack(from + k * ld + j, ld, columns - j));
+    return to;
+}
+// The same of the weight transposed. `strip` holds COLUMNS x columns floats, columns rounded up to whole vectors.
+inline void pack_transposed(const float* from, long ld, long rows, long columns, Word* to, float* strip) {
+    for (long i = 0; i < rows; i += COLUMNS) {
+        const long width = std::min<long>(COLUMNS, rows - i);
+        for (long g = 0; g < width; g += W)
+            for (long j = 0; j < columns; j += W) {
+                Words v[W];
+                transpose_square(reinterpret_cast<const Word*>(from + (i + g) * ld + j), ld, v);
+                for (int c = 0; c < W; c++) store(strip + (j + c) * COLUMNS + g, (Vector)v[c]);
+            }
+        to = pack(strip, COLUMNS, columns, width, to);
+    }
+}
+inline long packed_words(long depth, long columns) { return whole(columns, COLUMNS) / COLUMNS * (depth / F::DEPTH) * W; }
+inline Right packed(const Word* at, long depth) { return {at, W, depth / F::DEPTH * W}; }
 
 class Arena {
    public:
     float* take(long n) {
-        float* at = base_ ? base_ + used_ : nullptr;
+        float* at = base_ + used_;  // from null in the first round, which only counts
         used_ += whole(n, LINE);
         return at;
     }
+    Word* words(long n) { return reinterpret_cast<Word*>(take(n)); }
     bool map() {
         bytes_ = whole(used_ * 4 + HUGE, HUGE) + HUGE;
         void* at = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -434,9 +779,39 @@ struct FlushTiny {
 };
 #endif
 
-}  // namespace
+// ------------------------------------------------------------------------------------------------- engine
 
-// ------------------------------------------------------------------------------------------------------- engine
+// A parameter: true sizes, and padded sizes in which heads are padded one by one.
+struct Tensor {
+    long row_groups, rows, padded_rows;
+    long column_groups, columns, padded_columns;
+    long at;  // in the padded vector
+    bool matrix;
+    long ld() const { return column_groups * padded_columns; }
+    long size() const { return row_groups * padded_rows * ld(); }
+};
+
+// The weight of a linear map: its place in the padded vector, its padded sizes, how much of them products must sum over
+// (true sizes, rounded up to whole tiles), and packed copies.
+struct Weight {
+    long at, inputs, outputs, sum_inputs, sum_outputs;
+    Word *forward, *backward;
+};
+
+struct Block {
+    long gain1, bias1, gain2, bias2;
+    Weight qkv, out, up, down;
+};
+
+struct Saved {  // what the backward pass needs of one block
+    float *input, *middle;             // the residual stream before attention and before the feed-forward layer
+    float *statistics1, *statistics2;  // of the norms: means of the rows, then 1/deviations
+    float *largest, *inverse;          // of softmax, by sequence, head, query: log2 e times the largest score; 1/sum
+    float* slope;                      // of GELU
+    Matrix norm1, qkv, attended, norm2, hidden;
+};
+
+}  // namespace
 
 struct Shape {
     int64_t n_layer, d_model, n_head, d_ff, n_ctx, n_vocab, n_reuse;
@@ -449,22 +824,23 @@ struct Settings {
 class Engine {
    public:
     Engine(const Shape& shape, const Settings& settings) : shape_(shape), settings_(settings) {
-        T = shape.n_ctx;
+        constexpr long unit = std::max(W, TILE_ROWS);
+        T = whole(shape.n_ctx, TILE_ROWS);
         heads = shape.n_head;
-        d = whole(shape.d_model, W);
-        head = whole(shape.d_model / heads, W);
+        d = whole(shape.d_model, unit);
+        width = whole(shape.d_model, TILE_ROWS);
+        head = whole(shape.d_model / heads, unit);
+        sum_head = whole(shape.d_model / heads, TILE_ROWS);
         inner = heads * head;
-        ff = whole(shape.d_ff, W);
-        vocab = whole(shape.n_vocab, W);
+        ff = whole(shape.d_ff, unit);
+        vocab = whole(shape.n_vocab, unit);
         sequences = std::max(1L, CHUNK_ROWS / T);
         rows = sequences * T;
         ld = stride(d);
-        ld_inner = stride(inner);
-        ld_qkv = stride(3 * inner);
         ld_ff = stride(ff);
         ld_keys = stride(whole(T, W));
-        vocab_chunk = std::min(vocab, LOGITS / 64);
-        loss_rows = std::max(8L, std::min(whole(rows, 8), LOGITS / vocab_chunk / 8 * 8));
+        vocab_chunk = std::min(vocab, VOCAB_CHUNK);
+        loss_rows = std::max<long>(TILE_ROWS, std::min(rows, LOGITS / vocab_chunk / TILE_ROWS * TILE_ROWS));
         ld_logits = stride(vocab_chunk);
         scale = 1.f / std::sqrt((float)(shape.d_model / heads));
         threshold = (uint32_t)std::min(4294967295.0, settings.dropout * 4294967296.0);
@@ -495,32 +871,43 @@ class Engine {
         if (in && which == 0) stale_ = true;
     }
 
-    // The mean loss; its gradient is left in `gradient`. `halves` (or null) gets the squared norms of the gradients of
+    // The mean loss; the gradient of the summed loss is left in `gradient`. `halves` (or null) gets the squared norms of the gradients of
     // the mean losses of the batch's two halves.
     double differentiate(const uint16_t* tokens, long batch, long step, double* halves) {
         refresh();
-        if (!halves) return accumulate(gradient, tokens, 0, batch, batch, step) / (double)(batch * T);
-        const long cut = batch / 2;
-        double loss = accumulate(gradient, tokens, 0, cut, batch, step);
-        loss += accumulate(half, tokens, cut, batch, batch, step);
-        halves[0] = square_norm(gradient) * std::pow((double)batch / (double)cut, 2);
-        halves[1] = square_norm(half) * std::pow((double)batch / (double)(batch - cut), 2);
-        for (long i = 0; i < size_; i += W) store(gradient + i, load(gradient + i) + load(half + i));
-        return loss / (double)(batch * T);
+        const double count = (double)(batch * shape_.n_ctx);
+        double loss;
+        if (!halves) {
+            loss = accumulate(gradient, tokens, 0, batch, step);
+        } else {
+            const long cut = batch / 2;
+            loss = accumulate(gradient, tokens, 0, cut, step);
+            loss += accumulate(half, tokens, cut, batch, step);
+            halves[0] = square_norm(gradient) / std::pow((double)(cut * shape_.n_ctx), 2);
+            halves[1] = square_norm(half) / std::pow((double)((batch - cut) * shape_.n_ctx), 2);
+            for (long i = 0; i < size_; i += W) store(gradient + i, load(gradient + i) + load(half + i));
+        }
+        return loss / count;
+    }
+
+    // The gradient of the mean loss of `batch` sequences from that of the sum.
+    void take_mean(long batch) {
+        const float share = (float)(1 / (double)(batch * shape_.n_ctx));
+        for (long i = 0; i < size_; i += W) store(gradient + i, load(gradient + i) * share);
     }
 
     // Clip the gradient and take one step of AdamW (Loshchilov and Hutter 2019), as torch.optim.AdamW does; return the
-    // gradient's norm before.
-    double update(double lr, long step) {
-        const double norm = std::sqrt(square_norm(gradient));
+    // norm of the mean loss's gradient.
+    double update(double lr, long step, long batch) {
+        const double share = 1 / (double)(batch * shape_.n_ctx), norm = std::sqrt(square_norm(gradient)) * share;
         double clip = 1;
         if (settings_.clip > 0) clip = settings_.clip / (norm + 1e-6);
         if (clip > 1) clip = 1;  // a norm that is not a number stays one
         const double correction1 = 1 - std::pow(settings_.beta1, (double)step);
         const double correction2 = 1 - std::pow(settings_.beta2, (double)step);
         for (const Tensor& t : tensors_)
-            descend(t.at, t.size(), (float)clip, (float)(1 - (t.matrix ? lr * settings_.weight_decay : 0)),
-                    (float)(lr / correction1), (float)std::sqrt(correction2));
+            descend(t.at, t.size(), (float)(clip * share), (float)(1 - (t.matrix ? lr * settings_.weight_decay : 0)),
+                    (float)(lr / correction1), (float)(1 / correction2));
         stale_ = true;
         return norm;
     }
@@ -528,27 +915,28 @@ class Engine {
     // Add the loss of every position over `count` windows to `sums`.
     void evaluate(const uint16_t* tokens, long count, double* sums) {
         refresh();
-        for (long b = 0; b < count;) {
+        for (long b = 0; b < count; b += sequences) {
             const long n = std::min(sequences, count - b);
-            forward<false>(tokens + b * (T + 1), n, 0, 0);
-            cross_entropy<false>(tokens + b * (T + 1), n, 0.f);
-            for (long i = 0; i < n * T; i++) sums[i % T] += losses[i];
-            b += n;
+            const uint16_t* part = tokens + b * (shape_.n_ctx + 1);
+            forward<false>(part, n, 0, 0);
+            cross_entropy<false>(part, n);
+            for (long s = 0; s < n; s++)
+                for (long t = 0; t < shape_.n_ctx; t++) sums[t] += losses[s * T + t];
         }
     }
 
    private:
-    // Set `to` to the part that sequences from .. stop have in the gradient of the batch's mean loss; return the sum of
-    // their losses.
-    double accumulate(float* to, const uint16_t* tokens, long from, long stop, long batch, long step) {
+    // Set `to` to the gradient of the summed loss of sequences from .. stop of a batch; return that loss. A sum, not a
+    // mean: its numbers are in the middle of a 16-bit format's range.
+    double accumulate(float* to, const uint16_t* tokens, long from, long stop, long step) {
         std::memset(to, 0, size_ * 4);
         into = to;
         double loss = 0;
         for (long b = from; b < stop; b += sequences) {
             const long n = std::min(sequences, stop - b);
-            const uint16_t* part = tokens + b * (T + 1);
+            const uint16_t* part = tokens + b * (shape_.n_ctx + 1);
             forward<true>(part, n, b, step);
-            loss += cross_entropy<true>(part, n, 1.f / (float)(batch * T));
+            loss += cross_entropy<true>(part, n);
             backward(part, n, b, step);
         }
         return loss;
@@ -558,30 +946,53 @@ class Engine {
 
     long add(long row_groups, long row_count, long padded_rows, long column_groups, long column_count,
              long padded_columns, bool matrix = true) {
-        tensors_.push_back({row_groups, row_count, padded_rows, column_groups, column_count, padded_columns, size_, matrix});
+        tensors_.push_back(
+            {row_groups, row_count, padded_rows, column_groups, column_count, padded_columns, size_, matrix});
         const long at = size_;
         size_ += tensors_.back().size();
         return at;
     }
+    long add_vector() { return add(1, 1, 1, 1, shape_.d_model, d, false); }
+    Weight add_weight(long row_groups, long row_count, long padded_rows, long column_groups, long column_count,
+                      long padded_columns) {
+        const long at = add(row_groups, row_count, padded_rows, column_groups, column_count, padded_columns);
+        const auto sum = [](long groups, long size, long padded) {
+            return groups == 1 ? whole(size, TILE_ROWS) : groups * padded;
+        };
+        return {at,
+                row_groups * padded_rows,
+                column_groups * padded_columns,
+                sum(row_groups, row_count, padded_rows),
+                sum(column_groups, column_count, padded_columns),
+                nullptr,
+                nullptr};
+    }
 
     void describe() {
         const long n = shape_.d_model, n_head = n / heads;
-        embedding = add(1, shape_.n_vocab, vocab, 1, n, d);
-        position = add(1, T, T, 1, n, d);
+        embedding = add_weight(1, shape_.n_vocab, vocab, 1, n, d);
+        position = add(1, shape_.n_ctx, shape_.n_ctx, 1, n, d);
         if (shape_.n_reuse > 1) depth = add(1, shape_.n_reuse, shape_.n_reuse, 1, n, d);
         blocks_.resize(shape_.n_layer);
         for (Block& b : blocks_) {
-            b.gain1 = add(1, 1, 1, 1, n, d, false);
-            b.bias1 = add(1, 1, 1, 1, n, d, false);
-            b.qkv = add(1, n, d, 3 * heads, n_head, head);
-            b.out = add(heads, n_head, head, 1, n, d);
-            b.gain2 = add(1, 1, 1, 1, n, d, false);
-            b.bias2 = add(1, 1, 1, 1, n, d, false);
-            b.up = add(1, n, d, 1, shape_.d_ff, ff);
-            b.down = add(1, shape_.d_ff, ff, 1, n, d);
+            b.gain1 = add_vector();
+            b.bias1 = add_vector();
+            b.qkv = add_weight(1, n, d, 3 * heads, n_head, head);
+            b.out = add_weight(heads, n_head, head, 1, n, d);
+            b.gain2 = add_vector();
+            b.bias2 = add_vector();
+            b.up = add_weight(1, n, d, 1, shape_.d_ff, ff);
+            b.down = add_weight(1, shape_.d_ff, ff, 1, n, d);
         }
-        gain = add(1, 1, 1, 1, n, d, false);
-        bias = add(1, 1, 1, 1, n, d, false);
+        gain = add_vector();
+        bias = add_vector();
+    }
+
+    Matrix take(long row_count, long columns) {
+        Matrix m = F::matrix(row_count, columns);
+        m.first = arena_.words(F::first_words(m, row_count));
+        m.second = arena_.words(F::second_words(m, row_count));
+        return m;
     }
 
     void place() {
@@ -590,68 +1001,74 @@ class Engine {
         first = a.take(size_);
         second = a.take(size_);
         gradient = a.take(size_);
-        for (Block& b : blocks_) {
-            b.qkv_forward = a.take(d * 3 * inner);
-            b.qkv_backward = a.take(d * 3 * inner);
-            b.out_forward = a.take(inner * d);
-            b.out_backward = a.take(inner * d);
-            b.up_forward = a.take(d * ff);
-            b.up_backward = a.take(d * ff);
-            b.down_forward = a.take(ff * d);
-            b.down_backward = a.take(ff * d);
-        }
-        unembed = a.take(d * vocab);
-        unembed_backward = a.take(vocab * d);
-        saved_.resize(shape_.n_reuse * shape_.n_layer);
+        const auto place_weight = [&](Weight& w) {
+            w.forward = a.words(packed_words(w.sum_inputs, w.outputs));
+            w.backward = a.words(packed_words(w.sum_outputs, w.inputs));
+        };
+        for (Block& b : blocks_)
+            for (Weight* w : {&b.qkv, &b.out, &b.up, &b.down}) place_weight(*w);
+        place_weight(embedding);
+        strip = a.take(COLUMNS * std::max(std::max(d, ff), 3 * inner));
+
         const long padded = rows + W;  // transposing reads whole squares
+        saved_.resize(shape_.n_reuse * shape_.n_layer);
         for (Saved& s : saved_) {
             s.input = a.take(padded * ld);
-            s.statistics1 = a.take(2 * rows);
-            s.norm1 = a.take(padded * ld);
-            s.qkv = a.take(padded * ld_qkv);
-            s.maximum = a.take(2 * heads * rows);
-            s.attended = a.take(padded * ld_inner);
+            s.statistics1 = a.take(2 * whole(rows, W));
+            s.norm1 = take(padded, d);
+            s.qkv = take(padded, 3 * inner);
+            s.largest = a.take(heads * sequences * whole(T, QUERIES));
+            s.inverse = a.take(heads * sequences * whole(T, QUERIES));
+            s.attended = take(padded, inner);
             s.middle = a.take(padded * ld);
-            s.statistics2 = a.take(2 * rows);
-            s.norm2 = a.take(padded * ld);
-            s.hidden = a.take(padded * ld_ff);
+            s.statistics2 = a.take(2 * whole(rows, W));
+            s.norm2 = take(padded, d);
+            s.hidden = take(padded, ff);
             s.slope = a.take(padded * ld_ff);
         }
         final_input = a.take(padded * ld);
-        final_statistics = a.take(2 * rows);
+        final_statistics = a.take(2 * whole(rows, W));
         final_norm = a.take(padded * ld);
         stream = a.take(padded * ld);
         branch = a.take(padded * ld);
-        inner_gradient = a.take(padded * ld_inner);
-        wide = a.take(padded * std::max(ld_ff, ld_qkv));
-        scaled = a.take(loss_rows * ld);
-        logits = a.take(loss_rows * ld_logits);
+        if (!F::PLAIN) narrow = take(padded, d);
+        dattended = take(padded, inner);
+        dqkv = take(padded, 3 * inner);
+        dhidden = take(padded, ff);
+
+        scaled = take(loss_rows, d);
+        exponentials = take(loss_rows, vocab_chunk);
+        logits = F::PLAIN ? reinterpret_cast<float*>(exponentials.first) : a.take(loss_rows * ld_logits);
         losses = a.take(rows);
         row_maximum = a.take(loss_rows);
         row_sum = a.take(loss_rows);
         row_target = a.take(loss_rows);
         row_scale = a.take(loss_rows);
-        keys = a.take(head * ld_keys);
-        values = a.take(head * ld_keys);
-        probabilities = a.take(QUERY_ROWS * ld_keys);
-        differences = a.take(QUERY_ROWS * ld_keys);
+
+        const long transposed = whole(head, W);
+        keys = a.words(transposed * ld_keys);
+        values = a.words(transposed * ld_keys);
+        probabilities = take(QUERY_ROWS, whole(T, W));
+        dscores = take(QUERY_ROWS, whole(T, W));
+        scores = F::PLAIN ? reinterpret_cast<float*>(probabilities.first) : a.take(QUERIES * ld_keys);
+        if (T > QUERY_ROWS) {
+            ld_head = stride(head);
+            dkeys = a.take(T * ld_head);
+            dvalues = a.take(T * ld_head);
+        }
         half = a.take(size_);  // last, since it is touched only when noise is measured
     }
 
     void refresh() {
         if (!stale_) return;
-        for (Block& b : blocks_) {
-            pack(parameters + b.qkv, 3 * inner, d, 3 * inner, b.qkv_forward);
-            pack_transposed(parameters + b.qkv, 3 * inner, d, 3 * inner, b.qkv_backward);
-            pack(parameters + b.out, d, inner, d, b.out_forward);
-            pack_transposed(parameters + b.out, d, inner, d, b.out_backward);
-            pack(parameters + b.up, ff, d, ff, b.up_forward);
-            pack_transposed(parameters + b.up, ff, d, ff, b.up_backward);
-            pack(parameters + b.down, d, ff, d, b.down_forward);
-            pack_transposed(parameters + b.down, d, ff, d, b.down_backward);
-        }
-        pack_transposed(parameters + embedding, d, vocab, d, unembed);
-        pack(parameters + embedding, d, vocab, d, unembed_backward);
+        for (Block& b : blocks_)
+            for (Weight* w : {&b.qkv, &b.out, &b.up, &b.down}) {
+                pack(parameters + w->at, w->outputs, w->sum_inputs, w->outputs, w->forward);
+                pack_transposed(parameters + w->at, w->outputs, w->inputs, w->sum_outputs, w->backward, strip);
+            }
+        const Weight& e = embedding;
+        pack(parameters + e.at, d, e.sum_inputs, d, e.forward);
+        pack_transposed(parameters + e.at, d, vocab, e.sum_outputs, e.backward, strip);
         stale_ = false;
     }
 
@@ -660,7 +1077,7 @@ class Engine {
     // The factor (0 or 1/(1 - rate)) of W elements: a hash of the key and the element's place, so that a mask can be
     // made again in the backward pass and in a run that was resumed.
     Vector mask(uint64_t key, long t, long j) const {
-        Naturals x = (Naturals)lanes() + (uint32_t)((t << 16) + j);
+        Words x = (Words)lanes() + (uint32_t)((t << 16) + j);
         x = x * 0x9E3779B1u + (uint32_t)key;
         x = (x ^ (x >> 16)) * 0x21F0AAADu;
         x = ((x ^ (x >> 15)) + (uint32_t)(key >> 32)) * 0x735A2D97u;
@@ -685,170 +1102,201 @@ class Engine {
     }
     bool dropping() const { return settings_.dropout > 0; }
 
+    // A matrix of floats (m x d) as an operand.
+    Matrix operand(float* x, long m) const {
+        if (F::PLAIN) return plain(x, ld);
+        for (long i = 0; i < m; i += 2)
+            for (long j = 0; j < d; j += W) F::put_both(narrow, i, j, load(x + i * ld + j), load(x + (i + 1) * ld + j));
+        return narrow;
+    }
+
     // ---------------------------------------------------------------------------------- layer norm
 
     static constexpr float NORM_EPS = 1e-5f;
 
-    __attribute__((noinline)) void norm(const float* x, long g, long b, float* y, float* statistics, long n) const {
+    // v where column j and the following ones exist, zero in the padding.
+    Vector unpadded(Vector v, long j) const { return j + W > shape_.d_model ? keep_lanes(v, shape_.d_model - j) : v; }
+
+    // Rows are taken W at a time, so that their sums are one vector. `statistics` gets the means, then 1/deviations.
+    template <class Out>
+    __attribute__((noinline)) void norm(const float* x, long g, long b, float* statistics, long m,
+                                        const Out& out) const {
         const float share = 1.f / (float)shape_.d_model;
-        const long last = d - W, tail = shape_.d_model - last;
         const float *gains = parameters + g, *biases = parameters + b;
-        for (long i = 0; i < n; i++, x += ld, y += ld) {
-            Vector sum = load(x);
-            for (long j = W; j < d; j += W) sum += load(x + j);
-            const Vector mean = lane_sum(sum) * share;
-            Vector square = Vector{};
-            for (long j = 0; j < last; j += W) {
-                const Vector v = load(x + j) - mean;
-                square += v * v;
+        float *means = statistics, *inverses = statistics + whole(rows, W);
+        for (long i = 0; i < m; i += W, x += W * ld) {
+            const long n = std::min<long>(W, m - i);
+            Vector sum[W] = {};
+            for (long r = 0; r < n; r++)
+                for (long j = 0; j < d; j += W) sum[r] += load(x + r * ld + j);
+            store(means + i, reduce_each(sum, Plus{}) * share);
+            for (long r = 0; r < n; r++) {
+                sum[r] = Vector{};
+                for (long j = 0; j < d; j += W) {
+                    const Vector v = unpadded(load(x + r * ld + j) - means[i + r], j);
+                    sum[r] += v * v;
+                }
             }
-            const Vector v = keep_lanes(load(x + last) - mean, tail);
-            square += v * v;
-            const float inverse = 1.f / std::sqrt(lane_sum(square)[0] * share + NORM_EPS);
-            for (long j = 0; j < d; j += W)
-                store(y + j, (load(x + j) - mean) * inverse * load(gains + j) + load(biases + j));
-            statistics[2 * i] = mean[0];
-            statistics[2 * i + 1] = inverse;
+            store(inverses + i, inverse_root(reduce_each(sum, Plus{}) * share + NORM_EPS));
+            for (long r = 0; r < n; r += 2)
+                for (long j = 0; j < d; j += W) {
+                    const Vector ya = (load(x + r * ld + j) - means[i + r]) * inverses[i + r];
+                    const Vector yb = (load(x + (r + 1) * ld + j) - means[i + r + 1]) * inverses[i + r + 1];
+                    const Vector scaling = load(gains + j), shift = load(biases + j);
+                    out(i + r, j, ya * scaling + shift, yb * scaling + shift);
+                }
         }
     }
 
-    // dx = source + the gradient through the norm (source may be null); gains' and biases' gradients are added up.
+    // dx (+)= the gradient through the norm; the gains' and biases' gradients are added up.
     template <bool ADD>
     __attribute__((noinline)) void norm_backward(const float* dy, const float* x, const float* statistics, long g,
-                                                 long b, float* dx, long n) const {
+                                                 long b, float* dx, long m) const {
         const float share = 1.f / (float)shape_.d_model;
-        const long last = d - W, tail = shape_.d_model - last;
         const float* gains = parameters + g;
+        const float *means = statistics, *inverses = statistics + whole(rows, W);
         float *dgain = into + g, *dbias = into + b;
-        for (long i = 0; i < n; i++, x += ld, dy += ld, dx += ld) {
-            const float mean = statistics[2 * i], inverse = statistics[2 * i + 1];
-            Vector sum = Vector{}, product = Vector{};
-            for (long j = 0; j < d; j += W) {
-                const Vector unit = (load(x + j) - mean) * inverse, up = load(dy + j);
-                store(dgain + j, load(dgain + j) + up * unit);
-                store(dbias + j, load(dbias + j) + up);
-                const Vector v = up * load(gains + j);
-                sum += v;
-                product += v * unit;
-            }
-            sum = lane_sum(sum) * share;
-            product = lane_sum(product) * share;
-            for (long j = 0; j < d; j += W) {
-                const Vector unit = (load(x + j) - mean) * inverse;
-                Vector v = (load(dy + j) * load(gains + j) - sum - unit * product) * inverse;
-                if (j == last) v = keep_lanes(v, tail);
-                store(dx + j, ADD ? load(dx + j) + v : v);
-            }
+        for (long i = 0; i < m; i += W, x += W * ld, dy += W * ld, dx += W * ld) {
+            const long n = std::min<long>(W, m - i);
+            Vector sum[W] = {}, product[W] = {};
+            for (long r = 0; r < n; r += 2)
+                for (long j = 0; j < d; j += W) {
+                    const Vector ua = (load(x + r * ld + j) - means[i + r]) * inverses[i + r];
+                    const Vector ub = (load(x + (r + 1) * ld + j) - means[i + r + 1]) * inverses[i + r + 1];
+                    const Vector da = load(dy + r * ld + j), db = load(dy + (r + 1) * ld + j), scaling = load(gains + j);
+                    store(dgain + j, load(dgain + j) + da * ua + db * ub);
+                    store(dbias + j, load(dbias + j) + (da + db));
+                    sum[r] += da * scaling;
+                    sum[r + 1] += db * scaling;
+                    product[r] += da * scaling * ua;
+                    product[r + 1] += db * scaling * ub;
+                }
+            float mean[W] __attribute__((aligned(64))), slope[W] __attribute__((aligned(64)));
+            store(mean, reduce_each(sum, Plus{}) * share);
+            store(slope, reduce_each(product, Plus{}) * share);
+            for (long r = 0; r < n; r++)
+                for (long j = 0; j < d; j += W) {
+                    const Vector u = (load(x + r * ld + j) - means[i + r]) * inverses[i + r];
+                    const Vector v = (load(dy + r * ld + j) * load(gains + j) - mean[r] - u * slope[r]) * inverses[i + r];
+                    store(dx + r * ld + j, ADD ? load(dx + r * ld + j) + unpadded(v, j) : unpadded(v, j));
+                }
         }
     }
 
     // ----------------------------------------------------------------------------------- attention
 
-    // exp of the scores of query i (within its sequence) in place, zero after key i and up to `vectors`.
-    void exponentials(float* s, long i, long vectors, float& largest, float& total) const {
+    static constexpr long QUERIES = 2 * TILE_ROWS;  // taken together; a multiple of W
+
+    // Softmax without its division, of m queries from `i`, over the first `columns` keys: scores become exponentials,
+    // zero after the query's own key.
+    void softmax(long i, long m, long columns, float* largest, float* inverse) const {
         const float factor = scale * LOG2_E;
-        const long last = i / W;
-        Vector top = choose(lanes() <= (int32_t)(i - last * W), load(s + last * W), splat(-INFINITY));
-        for (long j = 0; j < last; j++) top = maximum(top, load(s + j * W));
-        largest = lane_maximum(top) * factor;
-        Vector sum = Vector{};
-        for (long j = 0; j < last; j++) {
-            const Vector e = exp2(load(s + j * W) * factor - largest);
-            store(s + j * W, e);
-            sum += e;
+        Vector top[QUERIES], sum[QUERIES] = {};
+        for (long r = 0; r < m; r++) {
+            const float* s = scores + r * ld_keys;
+            const long last = (i + r) / W * W;
+            top[r] = choose(lanes() <= (int32_t)(i + r - last), load(s + last), splat(-INFINITY));
+            for (long j = 0; j < last; j += W) top[r] = maximum(top[r], load(s + j));
         }
-        const Vector e = keep_lanes(exp2(load(s + last * W) * factor - largest), i - last * W + 1);
-        store(s + last * W, e);
-        for (long j = last + 1; j < vectors; j++) store(s + j * W, Vector{});
-        total = lane_sum(sum + e)[0];
+        for (long r = m; r < QUERIES; r++) top[r] = Vector{};
+        for (long r = 0; r < QUERIES; r += W) store(largest + r, reduce_each(top + r, Larger{}) * factor);
+        for (long r = 0; r < m; r += 2) {
+            const float *s = scores + r * ld_keys, *t = s + ld_keys;
+            const Vector ls = splat(largest[r]), lt = splat(largest[r + 1]);
+            const long full = (i + r + 1) / W * W;  // keys up to here are seen by both queries
+            Vector sum_s = Vector{}, sum_t = Vector{};
+            long j = 0;
+            for (; j < full; j += W) {
+                const Vector a = exp2(load(s + j) * factor - ls), b = exp2(load(t + j) * factor - lt);
+                sum_s += a;
+                sum_t += b;
+                F::put(probabilities, r, j, a, b);
+            }
+            for (; j < columns; j += W) {
+                const Vector a = keep_lanes(exp2(load(s + j) * factor - ls), i + r + 1 - j);
+                const Vector b = keep_lanes(exp2(load(t + j) * factor - lt), i + r + 2 - j);
+                sum_s += a;
+                sum_t += b;
+                F::put(probabilities, r, j, a, b);
+            }
+            sum[r] = sum_s;
+            sum[r + 1] = sum_t;
+        }
+        for (long r = 0; r < QUERIES; r += W) store(inverse + r, 1.f / reduce_each(sum + r, Plus{}));
     }
 
     __attribute__((noinline)) void attend(const Saved& s, long n) const {
         for (long q = 0; q < n; q++)
             for (long h = 0; h < heads; h++) {
-                const float* query = s.qkv + q * T * ld_qkv + h * head;
-                const float *key = query + inner, *value = query + 2 * inner;
-                float* out = s.attended + q * T * ld_inner + h * head;
-                float* statistics = s.maximum + 2 * (h * rows + q * T);
-                transpose(key, ld_qkv, keys, ld_keys, T, head);
-                for (long i = 0; i < T; i += TILE_ROWS) {
-                    const long m = std::min<long>(TILE_ROWS, T - i), vectors = (i + m - 1) / W + 1;
-                    float* p = probabilities;
-                    multiply(query + i * ld_qkv, ld_qkv, rows_of(keys, ld_keys), m, vectors, head, Store{p, ld_keys});
-                    float inverse[TILE_ROWS];
-                    for (long r = 0; r < m; r++) {
-                        float largest, total;
-                        exponentials(p + r * ld_keys, i + r, vectors, largest, total);
-                        inverse[r] = 1.f / total;
-                        statistics[2 * (i + r)] = largest;
-                        statistics[2 * (i + r) + 1] = inverse[r];
-                    }
-                    multiply(p, ld_keys, rows_of(value, ld_qkv), m, head / W, i + m,
-                             StoreScaledRow{out + i * ld_inner, ld_inner, inverse});
+                const Matrix query = F::at(s.qkv, q * T, h * head), key = F::at(s.qkv, q * T, inner + h * head);
+                const Matrix value = F::at(s.qkv, q * T, 2 * inner + h * head);
+                const Right key_columns = transpose(key, T, head, keys, ld_keys);
+                for (long i = 0; i < T; i += QUERIES) {
+                    const long m = std::min(QUERIES, T - i), columns = whole(i + m, W);
+                    float *largest = s.largest + softmax_at(q, h, i), *inverse = s.inverse + softmax_at(q, h, i);
+                    multiply(F::at(query, i, 0), key_columns, m, columns, sum_head, Store{scores, ld_keys});
+                    softmax(i, m, columns, largest, inverse);
+                    multiply(probabilities, F::right(value), m, head, i + m,
+                             PutScaledRow{F::at(s.attended, q * T + i, h * head), inverse});
                 }
             }
     }
+    long softmax_at(long q, long h, long i) const { return (q * heads + h) * whole(T, QUERIES) + i; }
 
-    // dqkv (in `wide`) from the gradient of the attended values (in `inner_gradient`).
+    // dqkv from dattended
     __attribute__((noinline)) void attend_backward(const Saved& s, long n) const {
-        const float factor = scale * LOG2_E;
         for (long q = 0; q < n; q++)
             for (long h = 0; h < heads; h++) {
-                const long at = q * T * ld_qkv + h * head;
-                const float *query = s.qkv + at, *key = query + inner, *value = query + 2 * inner;
-                float *dquery = wide + at, *dkey = dquery + inner, *dvalue = dquery + 2 * inner;
-                const float* out = s.attended + q * T * ld_inner + h * head;
-                const float* dout = inner_gradient + q * T * ld_inner + h * head;
-                const float* statistics = s.maximum + 2 * (h * rows + q * T);
-                transpose(key, ld_qkv, keys, ld_keys, T, head);
-                transpose(value, ld_qkv, values, ld_keys, T, head);
+                const auto part = [&](const Matrix& m, long which) {
+                    return F::at(m, q * T, which * inner + h * head);
+                };
+                const Matrix query = part(s.qkv, 0), key = part(s.qkv, 1), value = part(s.qkv, 2);
+                const Matrix dquery = part(dqkv, 0), dkey = part(dqkv, 1), dvalue = part(dqkv, 2);
+                const Matrix out = part(s.attended, 0), dout = part(dattended, 0);
+                const Right key_columns = transpose(key, T, head, keys, ld_keys);
+                const Right value_columns = transpose(value, T, head, values, ld_keys);
                 for (long start = 0; start < T; start += QUERY_ROWS) {
                     const long stop = std::min(T, start + QUERY_ROWS);
-                    for (long i = start; i < stop; i += TILE_ROWS) {
-                        const long m = std::min<long>(TILE_ROWS, stop - i), vectors = (i + m - 1) / W + 1;
-                        float* p = probabilities + (i - start) * ld_keys;
-                        float* dp = differences + (i - start) * ld_keys;
-                        multiply(query + i * ld_qkv, ld_qkv, rows_of(keys, ld_keys), m, vectors, head,
-                                 Store{p, ld_keys});
-                        multiply(dout + i * ld_inner, ld_inner, rows_of(values, ld_keys), m, vectors, head,
-                                 Store{dp, ld_keys});
-                        for (long r = 0; r < m; r++) {
-                            const float largest = statistics[2 * (i + r)], inverse = statistics[2 * (i + r) + 1];
-                            Vector delta = Vector{};
-                            for (long j = 0; j < head; j += W)
-                                delta += load(out + (i + r) * ld_inner + j) * load(dout + (i + r) * ld_inner + j);
-                            delta = lane_sum(delta);
-                            float *pr = p + r * ld_keys, *dpr = dp + r * ld_keys;
-                            for (long j = 0; j < vectors; j++) {
-                                Vector e = exp2(load(pr + j * W) * factor - largest) * inverse;
-                                if (j * W + W > i + r + 1) e = keep_lanes(e, i + r + 1 - j * W);
-                                store(pr + j * W, e);
-                                store(dpr + j * W, e * (load(dpr + j * W) - delta) * scale);
-                            }
-                        }
-                        multiply(dp, ld_keys, rows_of(key, ld_qkv), m, head / W, i + m,
-                                 Store{dquery + i * ld_qkv, ld_qkv});
+                    for (long i = start; i < stop; i += QUERIES) {
+                        const long m = std::min(QUERIES, stop - i), columns = whole(i + m, W), row = i - start;
+                        const Matrix p = F::at(probabilities, row, 0), ds = F::at(dscores, row, 0);
+                        float delta[QUERIES] __attribute__((aligned(64)));
+                        Vector sum[QUERIES] = {};
+                        for (long r = 0; r < m; r++)
+                            for (long j = 0; j < head; j += W) sum[r] += F::get(out, i + r, j) * F::get(dout, i + r, j);
+                        for (long r = 0; r < QUERIES; r += W) store(delta + r, reduce_each(sum + r, Plus{}));
+                        multiply(F::at(query, i, 0), key_columns, m, columns, sum_head,
+                                 PutProbabilities{p, scores, ld_keys, i, s.largest + softmax_at(q, h, i),
+                                                  s.inverse + softmax_at(q, h, i), scale * LOG2_E});
+                        multiply(F::at(dout, i, 0), value_columns, m, columns, sum_head,
+                                 PutScores{ds, F::PLAIN ? (const float*)p.first : scores, ld_keys, delta, scale});
+                        multiply(ds, F::right(key), m, head, i + m, PutBoth{F::at(dquery, i, 0)});
                     }
-                    for (long j = 0; j < stop; j += TILE_ROWS) {
-                        const long m = std::min<long>(TILE_ROWS, stop - j), from = std::max(start, j);
-                        const float* p = probabilities + (from - start) * ld_keys + j;
-                        const float* dp = differences + (from - start) * ld_keys + j;
-                        const Right queries = rows_of(query + from * ld_qkv, ld_qkv);
-                        const Right douts = rows_of(dout + from * ld_inner, ld_inner);
-                        if (j >= start) {
-                            multiply<true>(dp, ld_keys, queries, m, head / W, stop - from,
-                                           Store{dkey + j * ld_qkv, ld_qkv});
-                            multiply<true>(p, ld_keys, douts, m, head / W, stop - from,
-                                           Store{dvalue + j * ld_qkv, ld_qkv});
+                    for (long j = 0; j < stop; j += QUERIES) {
+                        const long m = std::min(QUERIES, stop - j), from = std::max(start, j), size = stop - from;
+                        const Matrix p = F::at(probabilities, from - start, j), ds = F::at(dscores, from - start, j);
+                        const Right queries = F::right(F::at(query, from, 0)), douts = F::right(F::at(dout, from, 0));
+                        if (stop < T) {  // later queries see these keys too
+                            add_up(ds, queries, m, size, dkeys + j * ld_head, j >= start);
+                            add_up(p, douts, m, size, dvalues + j * ld_head, j >= start);
+                        } else if (j < start) {
+                            multiply_transposed(ds, queries, m, head, size,
+                                                PutSum{F::at(dkey, j, 0), dkeys + j * ld_head, ld_head});
+                            multiply_transposed(p, douts, m, head, size,
+                                                PutSum{F::at(dvalue, j, 0), dvalues + j * ld_head, ld_head});
                         } else {
-                            multiply<true>(dp, ld_keys, queries, m, head / W, stop - from,
-                                           Add{dkey + j * ld_qkv, ld_qkv});
-                            multiply<true>(p, ld_keys, douts, m, head / W, stop - from,
-                                           Add{dvalue + j * ld_qkv, ld_qkv});
+                            multiply_transposed(ds, queries, m, head, size, PutBoth{F::at(dkey, j, 0)});
+                            multiply_transposed(p, douts, m, head, size, PutBoth{F::at(dvalue, j, 0)});
                         }
                     }
                 }
             }
+    }
+    void add_up(const Matrix& a, const Right& b, long m, long size, float* to, bool anew) const {
+        if (anew)
+            multiply_transposed(a, b, m, head, size, Store{to, ld_head});
+        else
+            multiply_transposed(a, b, m, head, size, Add{to, ld_head});
     }
 
     // ---------------------------------------------------------------------------------- the passes
@@ -860,8 +1308,8 @@ class Engine {
         const bool drops = TRAIN && dropping();
         float* x = total ? saved_[0].input : final_input;
         for (long s = 0; s < n; s++)
-            for (long t = 0; t < T; t++) {
-                const float* e = parameters + embedding + (long)tokens[s * (T + 1) + t] * d;
+            for (long t = 0; t < shape_.n_ctx; t++) {
+                const float* e = parameters + embedding.at + (long)tokens[s * (shape_.n_ctx + 1) + t] * d;
                 const float* p = parameters + position + t * d;
                 for (long j = 0; j < d; j += W) store(x + (s * T + t) * ld + j, load(e + j) + load(p + j));
             }
@@ -874,54 +1322,56 @@ class Engine {
                 for (long i = 0; i < m; i++)
                     for (long j = 0; j < d; j += W) store(x + i * ld + j, load(x + i * ld + j) + load(p + j));
             }
-            norm(x, b.gain1, b.bias1, s.norm1, s.statistics1, m);
-            multiply(s.norm1, ld, packed(b.qkv_forward, d), m, 3 * inner / W, d, Store{s.qkv, ld_qkv});
+            const auto residual = [&](const Matrix& a, const Weight& w, const float* from, float* to, long site) {
+                if (!drops) {
+                    multiply(a, packed(w.forward, w.sum_inputs), m, d, w.sum_inputs, AddTo{to, from, ld});
+                } else {
+                    multiply(a, packed(w.forward, w.sum_inputs), m, d, w.sum_inputs, Store{branch, ld});
+                    drop(branch, from, to, n, sequence, step, site);
+                }
+            };
+            norm(x, b.gain1, b.bias1, s.statistics1, m, Put{s.norm1});
+            multiply(s.norm1, packed(b.qkv.forward, width), m, 3 * inner, width, PutBoth{s.qkv});
             attend(s, n);
-            residual(s.attended, ld_inner, b.out_forward, inner, x, s.middle, m, drops, n, sequence, step, 1 + 2 * k);
-            norm(s.middle, b.gain2, b.bias2, s.norm2, s.statistics2, m);
-            multiply(s.norm2, ld, packed(b.up_forward, d), m, ff / W, d, Gelu{s.hidden, s.slope, ld_ff});
+            residual(s.attended, b.out, x, s.middle, 1 + 2 * k);
+            norm(s.middle, b.gain2, b.bias2, s.statistics2, m, Put{s.norm2});
+            multiply(s.norm2, packed(b.up.forward, width), m, ff, width, PutGelu{s.hidden, s.slope, ld_ff});
             float* next = k + 1 == total ? final_input : saved_[TRAIN ? k + 1 : 0].input;
-            residual(s.hidden, ld_ff, b.down_forward, ff, s.middle, next, m, drops, n, sequence, step, 2 + 2 * k);
+            residual(s.hidden, b.down, s.middle, next, 2 + 2 * k);
             x = next;
         }
-        norm(final_input, gain, bias, final_norm, final_statistics, m);
-    }
-
-    // to = x + dropout(a @ weight)
-    void residual(const float* a, long lda, const float* weight, long depth_of, const float* x, float* to, long m,
-                  bool drops, long n, long sequence, long step, long site) const {
-        if (drops) {
-            multiply(a, lda, packed(weight, depth_of), m, d / W, depth_of, Store{branch, ld});
-            drop(branch, x, to, n, sequence, step, site);
-        } else {
-            multiply(a, lda, packed(weight, depth_of), m, d / W, depth_of, AddTo{to, x, ld});
-        }
+        norm(final_input, gain, bias, final_statistics, m, Store{final_norm, ld});
     }
 
     // From the gradient of the final norm's output (in `branch`) to the gradients of all parameters.
     void backward(const uint16_t* tokens, long n, long sequence, long step) {
         const long m = n * T, layers = shape_.n_layer, total = layers * shape_.n_reuse;
-        const bool drops = dropping();
+        const auto dropped = [&](float* x, long site) {
+            if (!dropping()) return x;
+            drop(x, nullptr, branch, n, sequence, step, site);
+            return branch;
+        };
+        const auto add_gradient = [&](const Weight& w, const Matrix& x, const Matrix& dy) {
+            multiply_transposed(x, F::right(dy), w.sum_inputs, w.outputs, m, Add{into + w.at, w.outputs});
+        };
         norm_backward<false>(branch, final_input, final_statistics, gain, bias, stream, m);
         for (long k = total - 1; k >= 0; k--) {
             const Block& b = blocks_[k % layers];
             const Saved& s = saved_[k];
 
-            const float* dy = stream;
-            if (drops) drop(stream, nullptr, branch, n, sequence, step, 2 + 2 * k), dy = branch;
-            multiply(dy, ld, packed(b.down_backward, d), m, ff / W, d, Times{wide, s.slope, ld_ff});
-            multiply<true>(s.hidden, ld_ff, rows_of(dy, ld), ff, d / W, m, Add{into + b.down, d});
-            multiply<true>(s.norm2, ld, rows_of(wide, ld_ff), d, ff / W, m, Add{into + b.up, ff});
-            multiply(wide, ld_ff, packed(b.up_backward, ff), m, d / W, ff, Store{branch, ld});
+            Matrix dy = operand(dropped(stream, 2 + 2 * k), m);
+            multiply(dy, packed(b.down.backward, width), m, ff, width, PutTimes{dhidden, s.slope, ld_ff});
+            add_gradient(b.down, s.hidden, dy);
+            add_gradient(b.up, s.norm2, dhidden);
+            multiply(dhidden, packed(b.up.backward, b.up.sum_outputs), m, d, b.up.sum_outputs, Store{branch, ld});
             norm_backward<true>(branch, s.middle, s.statistics2, b.gain2, b.bias2, stream, m);
 
-            dy = stream;
-            if (drops) drop(stream, nullptr, branch, n, sequence, step, 1 + 2 * k), dy = branch;
-            multiply(dy, ld, packed(b.out_backward, d), m, inner / W, d, Store{inner_gradient, ld_inner});
-            multiply<true>(s.attended, ld_inner, rows_of(dy, ld), inner, d / W, m, Add{into + b.out, d});
+            dy = operand(dropped(stream, 1 + 2 * k), m);
+            multiply(dy, packed(b.out.backward, width), m, inner, width, PutBoth{dattended});
+            add_gradient(b.out, s.attended, dy);
             attend_backward(s, n);
-            multiply<true>(s.norm1, ld, rows_of(wide, ld_qkv), d, 3 * inner / W, m, Add{into + b.qkv, 3 * inner});
-            multiply(wide, ld_qkv, packed(b.qkv_backward, 3 * inner), m, d / W, 3 * inner, Store{branch, ld});
+            add_gradient(b.qkv, s.norm1, dqkv);
+            multiply(dqkv, packed(b.qkv.backward, 3 * inner), m, d, 3 * inner, Store{branch, ld});
             norm_backward<true>(branch, s.input, s.statistics1, b.gain1, b.bias1, stream, m);
 
             if (shape_.n_reuse > 1 && k % layers == 0) {
@@ -930,13 +1380,13 @@ class Engine {
                     for (long j = 0; j < d; j += W) store(p + j, load(p + j) + load(stream + i * ld + j));
             }
         }
-        if (drops) drop(stream, nullptr, stream, n, sequence, step, 0);
+        const float* dx = dropped(stream, 0);
         for (long s = 0; s < n; s++)
-            for (long t = 0; t < T; t++) {
-                float* e = into + embedding + (long)tokens[s * (T + 1) + t] * d;
+            for (long t = 0; t < shape_.n_ctx; t++) {
+                float* e = into + embedding.at + (long)tokens[s * (shape_.n_ctx + 1) + t] * d;
                 float* p = into + position + t * d;
                 for (long j = 0; j < d; j += W) {
-                    const Vector v = load(stream + (s * T + t) * ld + j);
+                    const Vector v = load(dx + (s * T + t) * ld + j);
                     store(e + j, load(e + j) + v);
                     store(p + j, load(p + j) + v);
                 }
@@ -945,78 +1395,110 @@ class Engine {
 
     // ------------------------------------------------------------------------------- cross-entropy
 
-    // The summed loss; each row's in `losses`. With TRAIN also the gradient, times `share`, of the final norm's output
-    // (in `branch`) and of the embedding. A vocabulary whose logits fit is read once; a larger one in chunks, twice.
+    // The summed loss; each row's in `losses`. With TRAIN also its gradient, of the final norm's output (in `branch`)
+    // and of the embedding. A vocabulary whose logits fit is read once; a larger one in chunks, twice. The gradient of
+    // the logits is softmax minus one at the target: the target's part, the largest, is added in float32.
     template <bool TRAIN>
-    double cross_entropy(const uint16_t* tokens, long n, float share) {
+    double cross_entropy(const uint16_t* tokens, long n) {
         double sum = 0;
         const bool single = vocab_chunk == vocab;
         for (long start = 0; start < n * T; start += loss_rows) {
             const long m = std::min(loss_rows, n * T - start);
-            const float* h = final_norm + start * ld;
+            float *h = final_norm + start * ld, *dh = branch + start * ld;
+            const Matrix left = operand(h, m);
             for (long i = 0; i < m; i++) row_maximum[i] = -INFINITY, row_sum[i] = 0;
             for (long v = 0; v < vocab; v += vocab_chunk) {
                 const long size = std::min(vocab_chunk, vocab - v);
-                multiply(h, ld, packed(unembed + v * d, d), m, size / W, d, Store{logits, ld_logits});
-                for (long i = 0; i < m; i++) gather(i, target(tokens, start + i) - v, v, size);
+                multiply_logits(left, m, v, size);
+                for (long i = 0; i < m; i++) {
+                    const long y = target(tokens, start + i) - v;
+                    if (y >= 0 && y < size) row_target[i] = logits[i * ld_logits + y];
+                }
+                for (long i = 0; i < m; i += 2) gather(i, v, size, TRAIN && single);
             }
             for (long i = 0; i < m; i++) {
-                losses[start + i] = (row_maximum[i] + std::log2(row_sum[i])) * LN_2 - row_target[i];
+                const bool real = target(tokens, start + i) >= 0;
+                losses[start + i] = real ? (row_maximum[i] + std::log2(row_sum[i])) * LN_2 - row_target[i] : 0;
+                row_scale[i] = real ? 1.f / row_sum[i] : 0;
                 sum += losses[start + i];
             }
             if (!TRAIN) continue;
+            for (long i = 0; i < m; i += 2)
+                for (long j = 0; j < d; j += W)
+                    F::put_right(scaled, i, j, load(h + i * ld + j) * row_scale[i],
+                                 load(h + (i + 1) * ld + j) * row_scale[i + 1]);
             for (long i = 0; i < m; i++) {
-                row_scale[i] = share / row_sum[i];
-                for (long j = 0; j < d; j += W) store(scaled + i * ld + j, load(h + i * ld + j) * row_scale[i]);
+                const long y = target(tokens, start + i);
+                const float* e = parameters + embedding.at + y * d;
+                float* de = into + embedding.at + y * d;
+                for (long j = 0; j < d; j += W) {
+                    store(dh + i * ld + j, y < 0 ? Vector{} : -load(e + j));
+                    if (y >= 0) store(de + j, load(de + j) - load(h + i * ld + j));
+                }
             }
             for (long v = 0; v < vocab; v += vocab_chunk) {
                 const long size = std::min(vocab_chunk, vocab - v);
                 if (!single) {
-                    multiply(h, ld, packed(unembed + v * d, d), m, size / W, d, Store{logits, ld_logits});
-                    for (long i = 0; i < m; i++) exponentiate(i, v, size);
+                    multiply_logits(left, m, v, size);
+                    for (long i = 0; i < m; i += 2) exponentiate(i, v, size);
                 }
-                for (long i = 0; i < m; i++) {
-                    const long y = target(tokens, start + i) - v;
-                    if (y >= 0 && y < size) logits[i * ld_logits + y] -= row_sum[i];
-                }
-                // unembed_backward is packed over the whole vocabulary: a chunk is some of its rows
-                const Right e{unembed_backward + v * W, W, vocab * W};
-                if (v == 0)
-                    multiply(logits, ld_logits, e, m, d / W, size, StoreScaledRow{branch + start * ld, ld, row_scale});
-                else
-                    multiply(logits, ld_logits, e, m, d / W, size, AddScaledRow{branch + start * ld, ld, row_scale});
-                multiply<true>(logits, ld_logits, rows_of(scaled, ld), size, d / W, m, Add{into + embedding + v * d, d});
+                Right e = packed(embedding.forward, embedding.sum_inputs);  // the chunk is some of its rows
+                e.at += v / F::DEPTH * W;
+                multiply(exponentials, e, m, d, std::min(size, embedding.sum_inputs - v), AddScaledRow{dh, ld, row_scale});
+                multiply_transposed(exponentials, F::right(scaled), size, d, m, Add{into + embedding.at + v * d, d});
             }
         }
         return sum;
     }
 
-    long target(const uint16_t* tokens, long i) const { return tokens[i / T * (T + 1) + i % T + 1]; }
-
-    // Take a chunk of row i's logits into its largest value and its sum of exponentials, which replace the logits.
-    void gather(long i, long y, long v, long size) {
-        float* z = logits + i * ld_logits;
-        if (y >= 0 && y < size) row_target[i] = z[y];
-        const long real = std::min(size, shape_.n_vocab - v), last = size - W;  // the padding is in the last vector
-        if (real < size) store(z + last, choose(lanes() < (int32_t)(real - last), load(z + last), splat(-INFINITY)));
-        Vector top = load(z);
-        for (long j = W; j < size; j += W) top = maximum(top, load(z + j));
-        const float largest = std::max(row_maximum[i], lane_maximum(top) * LOG2_E);
-        Vector total = Vector{};
-        for (long j = 0; j < size; j += W) {
-            const Vector e = exp2(load(z + j) * LOG2_E - largest);
-            store(z + j, e);
-            total += e;
-        }
-        if (real < size) store(z + last, keep_lanes(load(z + last), real - last));
-        row_sum[i] = row_sum[i] * std::exp2(row_maximum[i] - largest) + lane_sum(total)[0];
-        row_maximum[i] = largest;
+    // The token that follows row i, or -1 in the padding of the context.
+    long target(const uint16_t* tokens, long i) const {
+        const long t = i % T;
+        return t < shape_.n_ctx ? tokens[i / T * (shape_.n_ctx + 1) + t + 1] : -1;
     }
-    void exponentiate(long i, long v, long size) {
-        float* z = logits + i * ld_logits;
-        for (long j = 0; j < size; j += W) store(z + j, exp2(load(z + j) * LOG2_E - row_maximum[i]));
-        const long real = std::min(size, shape_.n_vocab - v), last = size - W;
-        if (real < size) store(z + last, keep_lanes(load(z + last), real - last));
+    void multiply_logits(const Matrix& left, long m, long v, long size) const {
+        const Word* e = embedding.backward + packed_words(width, v);
+        multiply(left, packed(e, width), m, size, width, Store{logits, ld_logits});
+    }
+    // Logits of rows i and i + 1 into the exponentials of their distance from the largest so far, and their sum.
+    void gather(long i, long v, long size, bool keep) const {
+        const long real = shape_.n_vocab - v;
+        for (int r = 0; r < 2; r++) {
+            float* z = logits + (i + r) * ld_logits;
+            for (long j = real / W * W; j < size; j += W)
+                store(z + j, choose(lanes() < (int32_t)(real - j), load(z + j), splat(-INFINITY)));
+        }
+        Vector top[2] = {splat(-INFINITY), splat(-INFINITY)}, total[2] = {};
+        const float* z = logits + i * ld_logits;
+        for (long j = 0; j < size; j += W)
+            for (int r = 0; r < 2; r++) top[r] = maximum(top[r], load(z + r * ld_logits + j));
+        float largest[2];
+        for (int r = 0; r < 2; r++) largest[r] = std::max(row_maximum[i + r], reduce(top[r], Larger{})[0] * LOG2_E);
+        for (long j = 0; j < size; j += W) {
+            Vector e[2];
+            for (int r = 0; r < 2; r++) {
+                e[r] = exp2(load(z + r * ld_logits + j) * LOG2_E - largest[r]);
+                if (j + W > real) e[r] = keep_lanes(e[r], real - j);
+                total[r] += e[r];
+            }
+            if (keep) F::put(exponentials, i, j, e[0], e[1]);
+        }
+        for (int r = 0; r < 2; r++) {
+            row_sum[i + r] = row_sum[i + r] * std::exp2(row_maximum[i + r] - largest[r]) + reduce(total[r], Plus{})[0];
+            row_maximum[i + r] = largest[r];
+        }
+    }
+    void exponentiate(long i, long v, long size) const {
+        const long real = shape_.n_vocab - v;
+        const float* z = logits + i * ld_logits;
+        for (long j = 0; j < size; j += W) {
+            Vector e[2];
+            for (int r = 0; r < 2; r++) {
+                e[r] = exp2(load(z + r * ld_logits + j) * LOG2_E - row_maximum[i + r]);
+                if (j + W > real) e[r] = keep_lanes(e[r], real - j);
+            }
+            F::put(exponentials, i, j, e[0], e[1]);
+        }
     }
 
     // ----------------------------------------------------------------------------------- optimizer
@@ -1026,27 +1508,23 @@ class Engine {
         for (long start = 0; start < size_; start += 64 * W) {
             Vector sum = Vector{};
             for (long i = start; i < std::min(size_, start + 64 * W); i += W) sum += load(g + i) * load(g + i);
-            total += lane_sum(sum)[0];
+            total += reduce(sum, Plus{})[0];
         }
         return total;
     }
 
-    __attribute__((noinline)) void descend(long at, long n, float clip, float decay, float rate, float root) {
+    __attribute__((noinline)) void descend(long at, long n, float factor, float decay, float rate, float correction) {
         const float b1 = (float)settings_.beta1, c1 = (float)(1 - settings_.beta1);
-        const float b2 = (float)settings_.beta2, c2 = (float)(1 - settings_.beta2);
-        const float eps = (float)settings_.eps, inverse = 1.f / root;
-        float *__restrict p = parameters + at, *__restrict m1 = first + at, *__restrict m2 = second + at;
-        const float* __restrict g0 = gradient + at;
-        for (long i = 0; i < n; i++) {
-            const float g = g0[i] * clip;
-            m1[i] = m1[i] * b1 + g * c1;
-            m2[i] = m2[i] * b2 + g * g * c2;
-            p[i] = p[i] * decay - rate * m1[i] / (std::sqrt(m2[i]) * inverse + eps);
+        const float b2 = (float)settings_.beta2, c2 = (float)(1 - settings_.beta2), eps = (float)settings_.eps;
+        for (long i = at; i < at + n; i += W) {
+            const Vector g = load(gradient + i) * factor;
+            const Vector m = load(first + i) * b1 + g * c1, v = load(second + i) * b2 + g * (g * c2);
+            store(first + i, m);
+            store(second + i, v);
+            const Vector square = v * correction + 1e-30f;  // far below any eps, so that zero has a root
+            store(parameters + i, load(parameters + i) * decay - m * rate / (square * inverse_root(square) + eps));
         }
     }
-
-   public:
-    float *parameters = nullptr, *first = nullptr, *second = nullptr, *gradient = nullptr;
 
    private:
     Shape shape_;
@@ -1055,19 +1533,29 @@ class Engine {
     std::vector<Block> blocks_;
     std::vector<Saved> saved_;
     Arena arena_;
-    long size_ = 0;
-    bool stale_ = true;
-    long T, heads, d, head, inner, ff, vocab, sequences, rows;  // padded, but for T, heads, sequences and rows
-    long ld, ld_inner, ld_qkv, ld_ff, ld_keys, ld_logits, vocab_chunk, loss_rows;
+    long size_ = 0;  // of the padded vector
+    bool stale_ = true;  // the packed weights are older than the parameters
+    long T, heads, d, head, inner, ff, vocab;  // padded
+    long width;                                // d_model in whole tiles: what products sum over
+    long sequences, rows;                      // in a chunk, at most
+    long ld, ld_ff, ld_keys, ld_head = 0, ld_logits, vocab_chunk, loss_rows;
+    long sum_head;  // of a head's width: what products sum over
     float scale, keep_scale;
     uint32_t threshold;
-    long embedding = 0, position = 0, depth = 0, gain = 0, bias = 0;
+
+    float *parameters, *first, *second, *gradient;
     float *half, *into;  // the gradient of half a batch; the gradient now added to
-    float *unembed, *unembed_backward;
+    Weight embedding;    // as a map from tokens to vectors: `forward` has the vocabulary as depth
+    long position = 0, depth = 0, gain = 0, bias = 0;
     float *final_input, *final_statistics, *final_norm;
-    float *stream, *branch, *inner_gradient, *wide;  // gradients: residual stream, one branch, heads, widest layer
-    float *scaled, *logits, *losses, *row_maximum, *row_sum, *row_target, *row_scale;
-    float *keys, *values, *probabilities, *differences;  // of one head, the first two transposed
+    float *stream, *branch;  // gradient of the residual stream; of one branch of it
+    Matrix narrow, dattended, dqkv, dhidden;
+    Matrix scaled, exponentials;  // final norm / sum of exponentials, by row
+    float *logits, *losses, *row_maximum, *row_sum, *row_target, *row_scale;
+    Word *keys, *values;  // of one head, transposed
+    Matrix probabilities, dscores;
+    float *scores, *dkeys, *dvalues;
+    float* strip;
 };
 
 extern "C" {
@@ -1086,7 +1574,9 @@ void native_copy(Engine* engine, int which, float* flat, int in) { engine->copy(
 
 double native_gradient(Engine* engine, const uint16_t* tokens, int64_t batch, int64_t step) {
     FlushTiny flush;
-    return engine->differentiate(tokens, batch, step, nullptr);
+    const double loss = engine->differentiate(tokens, batch, step, nullptr);
+    engine->take_mean(batch);
+    return loss;
 }
 
 // measured: loss, gradient norm and, with `noise`, the squared gradient norms of both halves of the batch
@@ -1094,7 +1584,7 @@ void native_step(Engine* engine, const uint16_t* tokens, int64_t batch, int64_t 
                  double* measured) {
     FlushTiny flush;
     measured[0] = engine->differentiate(tokens, batch, step, noise ? measured + 2 : nullptr);
-    measured[1] = engine->update(lr, step);
+    measured[1] = engine->update(lr, step, batch);
 }
 
 void native_evaluate(Engine* engine, const uint16_t* tokens, int64_t count, double* sums) {

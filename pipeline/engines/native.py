@@ -1,7 +1,12 @@
 """Train a decoder-only Transformer with the kernel of native.cpp: the fastest way on a CPU, one thread an engine.
 
 The kernel is compiled once with the system's C++ compiler for the processor at hand and kept in a cache folder. It
-computes in float32, allocates nothing in a step and is deterministic to the bit on one machine.
+allocates nothing in a step and is deterministic to the bit on one machine.
+
+Precision: a run of float32 is computed in float32. In a run of bfloat16 the operands of matrix products have 16 bits,
+and all else (weights, gradients, residual stream, norms, softmax, losses) has 32. Their format is the one that the
+processor multiplies fastest: float16 where it has float16 arithmetic (AVX512-FP16; finer rounding than bfloat16), else
+bfloat16 (AVX512-BF16), else float32.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from pipeline.run import Run
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 # No -ffast-math: it would let the compiler assume that a loss is never NaN.
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
+_FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 
 _STATE = ("parameters", "first_moment", "second_moment")  # in the order in which the kernel numbers them
 
@@ -66,10 +71,15 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(kept)}))
 
 
-def build() -> Path:
+def build(operands: str = "float32") -> Path:
     """Compile the kernel for this processor unless it is in the cache; return the shared library's path.
 
     Several processes may build at the same time: each writes a file of its own and renames it.
+
+    Parameters
+    ----------
+    operands : str
+        Format of the operands of matrix products: float32, bfloat16 or float16.
 
     Raises
     ------
@@ -80,13 +90,14 @@ def build() -> Path:
     if path is None:
         raise UserError("native engine: no C++ compiler (g++ or clang++; $CXX names another)")
     version = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
-    key = "\n".join([SOURCE.read_text(encoding="utf-8"), version, _processor(), *FLAGS])
-    library = cache_folder() / f"native-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    flags = [*_FLAGS, f"-DOPERANDS={operands.upper()}"]
+    key = "\n".join([SOURCE.read_text(encoding="utf-8"), version, _processor(), *flags])
+    library = cache_folder() / f"native-{operands}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if library.exists():
         return library
     for tuning in (["-march=native"], []):  # some compilers don't know the processor
         with atomic_path(library) as temporary:
-            command = [path, *FLAGS, *tuning, str(SOURCE), "-o", str(temporary)]
+            command = [path, *flags, *tuning, str(SOURCE), "-o", str(temporary)]
             result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode == 0:
                 return library
@@ -97,8 +108,8 @@ def build() -> Path:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(build()))
+def _library(operands: str = "float32") -> ctypes.CDLL:
+    library = ctypes.CDLL(str(build(operands)))
     pointer, integer, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
     for name, result, arguments in (
         ("create", pointer, (ctypes.POINTER(_Shape), ctypes.POINTER(_Settings))),
@@ -130,12 +141,21 @@ def available() -> bool:
 
 def supports(run: Run) -> bool:
     """Return whether the kernel computes what the run says."""
-    return (
-        run.family in ("transformer", "recurrent")
-        and run.optimizer == "adamw"
-        and run.precision == "float32"
-        and run.n_ctx < 1 << 16
-    )
+    return run.family in ("transformer", "recurrent") and run.optimizer == "adamw" and run.n_ctx < 1 << 16
+
+
+@functools.cache
+def short_operands() -> str:
+    """Return the format of operands for runs of bfloat16: see the module's text."""
+    words = _processor().split()
+    for flag, operands in (("avx512_fp16", "float16"), ("avx512_bf16", "bfloat16")):
+        if flag in words:
+            try:
+                _library(operands)
+            except (UserError, OSError):  # the compiler is older than the processor: the next format serves
+                continue
+            return operands
+    return "float32"
 
 
 class NativeEngine:
@@ -152,6 +172,8 @@ class NativeEngine:
         There for the protocol: the kernel has one thread, since two processes of one thread beat one of two.
     parameters : ndarray of shape (n_parameters,), optional
         The first parameters in the order of `pipeline.models.layout`; those of `initial` when None.
+    operands : str, optional
+        Format of the operands of matrix products, when it is not to follow from the run's precision.
 
     Raises
     ------
@@ -171,14 +193,18 @@ class NativeEngine:
 
     name = "native"
 
-    def __init__(self, run: Run, threads: int = 1, parameters: np.ndarray | None = None) -> None:
+    def __init__(
+        self, run: Run, threads: int = 1, parameters: np.ndarray | None = None, operands: str | None = None
+    ) -> None:
         if not supports(run):
             raise UserError(
-                "engine: native trains families transformer and recurrent with optimizer adamw in float32, "
-                f"not {run.family} with {run.optimizer} in {run.precision}"
+                "engine: native trains families transformer and recurrent with optimizer adamw, "
+                f"not {run.family} with {run.optimizer}"
             )
         self.run, self.n_parameters, self._steps = run, n_parameters(run), 0
-        self._library = _library()
+        if operands is None:
+            operands = "float32" if run.precision == "float32" else short_operands()
+        self.operands, self._library = operands, _library(operands)
         self._engine = self._library.native_create(
             ctypes.byref(_Shape(*(getattr(run, name) for name, _ in _Shape._fields_))),
             ctypes.byref(_Settings(*(getattr(run, name) for name, _ in _Settings._fields_))),
