@@ -32,7 +32,7 @@ OBJECTIVES = {
     "mse": "mean over points (weighted) of (y - f)^2",
 }
 LAD_DELTA = 1e-9  # the last Huber width on the way to least absolute deviation, in ln y
-CHUNK = 1 << 15  # numbers in one array of a batch: small enough to stay in the cache
+CHUNK = 1 << 16  # numbers in one array of a batch: small enough to stay in the cache
 
 Array = NDArray[np.float64]
 
@@ -121,8 +121,13 @@ class Solution:
 
 def residuals(model: Model, y: Array, theta: Array, objective: Objective) -> Array:
     """Return the residuals (n_problems, n_points) that the objective is a function of."""
+    return _residuals(model, np.log(y) if objective.logarithmic else y, theta, objective)
+
+
+def _residuals(model: Model, target: Array, theta: Array, objective: Objective) -> Array:
+    """The same from ln y, or y for mse."""
     m = model.value(theta)
-    return np.log(y) - m if objective.logarithmic else y - np.exp(m)
+    return target - (m if objective.logarithmic else np.exp(m))
 
 
 def minimise(
@@ -173,7 +178,7 @@ def _first_and_last_width(model, y, theta, objective) -> tuple[Array, float] | t
 
 
 def _newton(model, y, theta, weights, objective, basis, max_iterations):
-    """Damped Newton: |eigenvalues| of the exact Hessian in the metric of the Gauss-Newton matrix, plus a damping.
+    """Damped Newton: eigenvalues of the exact Hessian, made positive, in the metric of the Gauss-Newton matrix.
 
     With no damping this is Newton's method; with much it is a short step of reweighted least squares, which goes
     down even where Huber's function is flat in its second derivative. A problem is done with one width when its
@@ -187,11 +192,11 @@ def _newton(model, y, theta, weights, objective, basis, max_iterations):
     damping, polished = np.full(n_problems, 1e-3), np.zeros(n_problems, dtype=int)
     iterations, value = np.zeros(n_problems, dtype=int), np.empty(n_problems)
     width, last = _first_and_last_width(model, y, theta, objective)
-    largest = np.abs(np.log(y) if objective.logarithmic else y).max(-1)
-    rounding = _rho(1e-15 * np.maximum(largest, 1.0), last)  # of one residual
+    target = np.log(y) if objective.logarithmic else y
+    rounding = _rho(1e-15 * np.maximum(np.abs(target).max(-1), 1.0), last)  # of one residual
 
     def total(which: Array, trial: Array) -> Array:
-        r = residuals(model, y[which], trial, objective)
+        r = _residuals(model, target[which], trial, objective)
         return (weights[which] * _rho(r, None if width is None else width[which, None])).sum(-1)
 
     active, waiting = np.empty(0, dtype=int), 0
@@ -206,7 +211,9 @@ def _newton(model, y, theta, weights, objective, basis, max_iterations):
             return theta, gradients * _reported(weights, objective), converged
 
         widths = None if width is None else width[active, None]
-        gradient, hessian, metric, size = _slopes(model, y[active], theta[active], weights[active], objective, widths)
+        gradient, hessian, metric, size = _slopes(
+            model, target[active], theta[active], weights[active], objective, widths
+        )
         if basis is not None:
             gradient, size = gradient @ basis, size @ np.abs(basis)
             hessian, metric = basis.T @ hessian @ basis, basis.T @ metric @ basis
@@ -238,7 +245,8 @@ def _step(theta, value, damping, polished, rows, gradient, hessian, metric, basi
     """Take a step that goes down in each of the problems `rows`, changing theta, value, damping and polished."""
     root = _inverse_root(metric)
     eigenvalue, vector = np.linalg.eigh(root.transpose(0, 2, 1) @ hessian @ root)
-    eigenvalue, vector = np.abs(eigenvalue), root @ vector
+    # Against a negative curvature the step may be longer: a valley that falls away is followed in fewer of them.
+    eigenvalue, vector = np.where(eigenvalue < 0, -0.3 * eigenvalue, eigenvalue), root @ vector
     along = (gradient[:, None, :] @ vector)[:, 0]
     pending = np.arange(len(rows))
     for _ in range(15):
@@ -279,7 +287,7 @@ def _inverse_root(metric: Array) -> Array:
     return scale[:, :, None] * np.linalg.inv(np.linalg.cholesky(scaled)).transpose(0, 2, 1)
 
 
-def _slopes(model, y, theta, weights, objective, width) -> tuple[Array, Array, Array, Array]:
+def _slopes(model, target, theta, weights, objective, width) -> tuple[Array, Array, Array, Array]:
     """Gradient, Hessian, Gauss-Newton matrix, and the size of the gradient's summands.
 
     The rounding error of the gradient is 1e-16 times that size. The Gauss-Newton matrix has the weights of
@@ -287,7 +295,7 @@ def _slopes(model, y, theta, weights, objective, width) -> tuple[Array, Array, A
     """
     m, jacobian, curvature = model.derivatives(theta)
     f = None if objective.logarithmic else np.exp(m)
-    r = np.log(y) - m if f is None else y - f
+    r = target - (m if f is None else f)
     psi, slope, secant = _rho_slopes(r, width)
     pull, outer, inner = weights * psi, weights * slope, weights * secant
     if f is not None:  # q = exp m: grad q = q grad m, Hessian q = q (grad m grad m' + Hessian m)
@@ -295,8 +303,9 @@ def _slopes(model, y, theta, weights, objective, width) -> tuple[Array, Array, A
     turned = jacobian.transpose(0, 2, 1)
     gradient = -(jacobian @ pull[:, :, None])[:, :, 0]
     size = (np.abs(jacobian) @ np.abs(pull)[:, :, None])[:, :, 0]
-    hessian = (jacobian * outer[:, None, :]) @ turned - curvature(pull)
     metric = (jacobian * inner[:, None, :]) @ turned
+    same = width is None and f is None  # a square in ln y: rho'' is rho' / r
+    hessian = (metric if same else (jacobian * outer[:, None, :]) @ turned) - curvature(pull)
     return gradient, hessian, metric, size
 
 

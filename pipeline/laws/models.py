@@ -34,6 +34,7 @@ class Axis:
         spread = float(x[self.finite].std()) if self.finite.any() else 0.0
         self.scale = spread if spread > 1e-9 else 1.0
         self.x = np.where(self.finite, (np.where(self.finite, x, 0.0) - self.centre) / self.scale, 0.0)
+        self.minus_x = -self.x
         self.offset = np.where(self.finite, 0.0, -np.inf)  # added to a term: it vanishes at X = infinity
 
     def raw(self, c: Array, a: Array) -> tuple[Array, Array]:
@@ -68,32 +69,44 @@ class PowerSum:
             c = theta[:, column[0], None]
             if axis is None:
                 lines.append(np.broadcast_to(c, (len(theta), self.n_points)))
-            else:
-                lines.append(c - theta[:, column[1], None] * axis.x + axis.offset)
+                continue
+            line = theta[:, column[1], None] * axis.minus_x
+            line += c
+            if not axis.finite.all():
+                line += axis.offset
+            lines.append(line)
         return lines
 
     def value(self, theta: Array) -> Array:
         """Return ln of the sum."""
-        lines = self.terms(theta)
-        if len(lines) == 1:
-            return lines[0]
-        top = np.maximum.reduce(lines)
-        return top + np.log(sum(np.exp(line - top) for line in lines))
+        return self._sum(theta)[0]
 
     def shares(self, theta: Array) -> list[Array]:
         """Return each term's share of the sum, (n_problems, n_points)."""
-        m, lines = self.value(theta), self.terms(theta)
-        return [np.exp(line - m) for line in lines]
+        _, parts, total = self._sum(theta)
+        return [part / total for part in parts]
+
+    def _sum(self, theta: Array) -> tuple[Array, list[Array], Array]:
+        """Return ln of the sum, and the terms and their sum divided by the largest term."""
+        lines = self.terms(theta)
+        top = lines[0]
+        for line in lines[1:]:
+            top = np.maximum(top, line)
+        parts = [np.exp(line - top) for line in lines]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return top + np.log(total), parts, total
 
     def derivatives(self, theta: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
         """Return m, its Jacobian and the contraction of its Hessians (see `estimate.Model`)."""
-        m = self.value(theta)
-        shares = [np.exp(line - m) for line in self.terms(theta)]
+        m, parts, total = self._sum(theta)
+        shares = [part / total for part in parts]
         jacobian = np.empty((len(theta), self.p, m.shape[1]))
         for axis, column, share in zip(self.axes, self.columns, shares, strict=True):
             jacobian[:, column[0]] = share
             if axis is not None:
-                np.multiply(share, -axis.x, out=jacobian[:, column[1]])
+                np.multiply(share, axis.minus_x, out=jacobian[:, column[1]])
 
         def curvature(s: Array) -> Array:
             if len(shares) == 1:
@@ -105,7 +118,7 @@ class PowerSum:
                 total[:, i, i] += weight.sum(-1)
                 if axis is not None:
                     j = column[1]
-                    cross = weight @ -axis.x
+                    cross = weight @ axis.minus_x
                     total[:, i, j] += cross
                     total[:, j, i] += cross
                     total[:, j, j] += weight @ axis.x**2
