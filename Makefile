@@ -34,7 +34,8 @@ lint: $(READY)
 	snakefmt --check Snakefile rules
 	snakemake --lint
 
-bench: $(READY)  ## speed of the fits: bootstrap refits and a grid of starts
+bench: $(READY)  ## speed of training against a plain loop (benchmarks/results.json), and of the fits
+	python -m benchmarks.training
 	python -m benchmarks.laws
 
 readme: $(READY)  ## fill the README's generated parts from the results of PRESET
