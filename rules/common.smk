@@ -219,7 +219,11 @@ def table_modules(wildcards):
         if not os.path.basename(path)[:-3] in catalog.TABLES
     ]
     checks = glob_code("pipeline/claims") if wildcards.table == "claims" else []
-    return [f"{workflow.basedir}/pipeline/tables/{wildcards.table}.py", *shared, *checks]
+    return [
+        f"{workflow.basedir}/pipeline/tables/{wildcards.table}.py",
+        *shared,
+        *checks,
+    ]
 
 
 def glob_code(folder):
