@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from pipeline import checkpoint, results
+from pipeline import checkpoint, finished, results
 from pipeline.checkpoint import Arrays, Progress
 from pipeline.clock import Clock
 from pipeline.counts import count
@@ -251,8 +251,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="compile the model (on CUDA)")
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="seconds between checkpoints")
     parser.add_argument("--keep-weights", action=argparse.BooleanOptionalAction, default=True, help="write weights")
+    parser.add_argument("--finished", type=Path, help="folder that keeps the files: found there, they are put back")
     parser.add_argument("--timing", type=Path, help="JSON file for where the time went")
     return parser.parse_args(argv)
+
+
+def file_names(run: Run, options: argparse.Namespace) -> list[str]:
+    """Return the names of the files that the run leaves, the curve last."""
+    weights = ["model.safetensors"] + ["snapshots.safetensors"] * bool(run.snapshots)
+    return weights * options.keep_weights + [options.output.name]
 
 
 @command
@@ -261,6 +268,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     clock = Clock()
     options = parse(argv)
     run = read_run(options.run)
+    folder, files = options.output.parent, file_names(run, options)
+    if options.finished and finished.put_back(folder, options.finished, files):
+        print("finished before: its files are put back", file=sys.stderr)
+        return 0
     clock.lap("start-up")
     windows, test = open_data(run, options.tokens)
     clock.lap("data")
@@ -273,13 +284,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(trainer, options)
         print(f"interrupted at step {trainer.progress.step} of {run.n_steps}: state saved", file=sys.stderr)
         return EXIT_PREEMPTED
-    folder = options.output.parent
     if options.keep_weights:
         step, weights = trainer.weights()
         results.write_weights(folder / "model.safetensors", weights, run, step)
         if run.snapshots:
             results.write_weights(folder / "snapshots.safetensors", trainer.snapshots(before=step), run, step)
     results.write_curve(options.output, run, trainer.progress)
+    if options.finished:
+        finished.keep(folder, options.finished, files)
     shutil.rmtree(options.scratch, ignore_errors=True)
     clock.lap("writing")
     report(trainer, options)

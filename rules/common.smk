@@ -2,10 +2,11 @@
 
 import json
 import os
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from pipeline import catalog, cost
+from pipeline import catalog, cost, finished
 from pipeline.config import check_config
 from pipeline.errors import UserError
 from pipeline.experiment import Experiment
@@ -101,8 +102,8 @@ def priority_of_run(wildcards):
 
 
 def memory_of_run(wildcards, attempt):
-    """Return the memory of a run in MB."""
-    return cost.memory_mb(RUNS[wildcards.run]) * attempt
+    """Return the memory of a run's job in MB: on a cluster two Snakemakes of 165 MB run in it as well."""
+    return (cost.memory_mb(RUNS[wildcards.run]) + 400) * attempt
 
 
 def minutes_of_run(wildcards, attempt):
@@ -111,11 +112,13 @@ def minutes_of_run(wildcards, attempt):
 
 
 def group_of_run(wildcards):
-    """Return the group of a run on a cluster: short runs share a job, a long one has its own.
-
-    When a job is interrupted, its runs that had finished are trained again, so only short ones may share it.
-    """
+    """Return the group of a run on a cluster: short runs share a job, a long one has its own."""
     return "train" if cost.seconds(RUNS[wildcards.run]) < 600 else wildcards.run
+
+
+def forget_finished():
+    """Forget the second names of runs whose files are in their place, so that `--forcerun train` trains."""
+    finished.forget(Path("results/scratch/finished"), Path("results/runs"))
 
 
 def curves_of_sweep(wildcards):

@@ -3,7 +3,17 @@
 In: token files. Out: results/runs/<run>/curve.parquet, the weights beside it. A run that is killed goes on from its last
 state in results/scratch/<run>. The token files are `ancient`: a run's id holds theirs, so a newer copy of the same
 tokens trains nothing again; and the trainer's code is not an input: a change of its meaning is a change of `Run.recipe`.
+A finished run that is lost with its group's job (Snakemake deletes the files of all when one fails) is put back from
+results/scratch/finished/<run>, which is emptied when a workflow starts and when it has succeeded.
 """
+
+
+onstart:
+    forget_finished()
+
+
+onsuccess:
+    forget_finished()
 
 
 rule train:
@@ -37,6 +47,7 @@ rule train:
             --tokens "$(dirname {input.tokens:q})" \
             --output {output.curve:q} \
             --scratch results/scratch/{wildcards.run} \
+            --finished results/scratch/finished/{wildcards.run} \
             --timing logs/timing/{wildcards.run}.json \
             2>{log:q}
         """
