@@ -92,8 +92,9 @@ def _rate(experiment: Experiment, _: int | None) -> str:
 
 def _unstated(experiment: Experiment, _: int | None) -> str:
     model, run = experiment.config["model"], runs(experiment, "sizes")[0]
+    positions = f"positions start as sinusoids of size {run.position_sinusoids:g}; " if run.position_sinusoids else ""
     return (
-        f"embeddings drawn with standard deviation {run.embedding_std:g}; Adam's betas {run.beta1:g} and "
+        f"embeddings drawn with standard deviation {run.embedding_std:g}; {positions}Adam's betas {run.beta1:g} and "
         f"{run.beta2:g}; "
         f"gradient clipped at {run.clip:g}; weight decay {run.weight_decay:g}; {run.precision}; heads about "
         f"{model.get('head_width', 32)} wide"

@@ -74,6 +74,8 @@ class Run:
     """How often the stack of layers is applied, 1 but for recurrent models."""
     embedding_std: float = 0.1
     """Standard deviation of the initial token and position embeddings."""
+    position_sinusoids: float = 0.0
+    """Root mean square of the sinusoids that the position embeddings start from; 0 is none: random ones."""
     batch_sequences: int = 16
     """Sequences in a batch; a batch has batch_sequences x n_ctx tokens."""
     n_steps: int
@@ -177,6 +179,7 @@ class Run:
             ("clip", 0.0, 1e9),
             ("weight_decay", 0.0, 1e3),
             ("embedding_std", 1e-6, 10.0),
+            ("position_sinusoids", 0.0, 10.0),
         ):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name}: {getattr(self, name)} is outside {low} to {high}")

@@ -25,7 +25,8 @@ import numpy as np
 from pipeline.engines import StepResult
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
-from pipeline.models.layout import initial, layout, n_parameters, views
+from pipeline.models import initial
+from pipeline.models.layout import layout, n_parameters, views
 from pipeline.run import Run
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -171,7 +172,7 @@ class NativeEngine:
     threads : int
         There for the protocol: the kernel has one thread, since two processes of one thread beat one of two.
     parameters : ndarray of shape (n_parameters,), optional
-        The first parameters in the order of `pipeline.models.layout`; those of `initial` when None.
+        The first parameters in the order of `pipeline.models.layout`; those of `pipeline.models.initial` when None.
     operands : str, optional
         Format of the operands of matrix products, when it is not to follow from the run's precision.
 
@@ -212,7 +213,7 @@ class NativeEngine:
         if not self._engine:
             raise UserError("native engine: not enough memory")
         if parameters is None:
-            parameters = initial(run, run.seed, embedding_std=run.embedding_std)
+            parameters = initial(run)
         self._write(0, parameters)
 
     def __del__(self) -> None:

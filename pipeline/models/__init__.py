@@ -61,7 +61,7 @@ def initial(run: Run) -> np.ndarray:
     starts at 1: a cell that forgets half of its state each token learns nothing long.
     """
     if run.family != "lstm":
-        return layout.initial(run, run.seed, embedding_std=run.embedding_std)
+        return layout.initial(run, run.seed, embedding_std=run.embedding_std, position_sinusoids=run.position_sinusoids)
     parts = []
     for name, size in parameters(run):
         kind = name.rpartition(".")[2]

@@ -80,7 +80,23 @@ def views(flat: np.ndarray, shape: Shape) -> dict[str, np.ndarray]:
     return parts
 
 
-def initial(shape: Shape, seed: int, *, embedding_std: float = 0.1, position_std: float | None = None) -> np.ndarray:
+def sinusoids(n_ctx: int, d_model: int, size: float) -> np.ndarray:
+    """Return the position embeddings of Vaswani et al. 2017 (section 3.5), scaled to a root mean square of `size`.
+
+    Attention to a fixed number of tokens back is a rotation of them, so a model that starts from them finds it early.
+
+    Examples
+    --------
+    >>> rows = sinusoids(8, 4, 0.2)
+    >>> rows.shape, round(float((rows**2).mean() ** 0.5), 3), [round(float(x), 3) for x in rows[0]]
+    ((8, 4), 0.2, [0.0, 0.283, 0.0, 0.283])
+    """
+    i = np.arange(d_model)
+    angles = np.arange(n_ctx)[:, None] / 10_000.0 ** (2 * (i // 2) / d_model)
+    return (math.sqrt(2) * size * np.where(i % 2, np.cos(angles), np.sin(angles))).astype(np.float32)
+
+
+def initial(shape: Shape, seed: int, *, embedding_std: float = 0.1, position_sinusoids: float = 0.0) -> np.ndarray:
     """Draw the initial parameters.
 
     Hidden weights are normal with standard deviation 1/sqrt(inputs); the outputs of the two residual branches
@@ -96,8 +112,8 @@ def initial(shape: Shape, seed: int, *, embedding_std: float = 0.1, position_std
         block's draw.
     embedding_std : float
         Standard deviation of the embedding: 0.02 in GPT-2; 0.1 trains small models much faster.
-    position_std : float, optional
-        The same for position and depth embeddings; `embedding_std` when None.
+    position_sinusoids : float
+        Position embeddings start as `sinusoids` of this size; at 0 they are drawn as the other embeddings are.
 
     Returns
     -------
@@ -112,8 +128,6 @@ def initial(shape: Shape, seed: int, *, embedding_std: float = 0.1, position_std
     >>> round(float(parameters["block.1.qkv"].std() * 64**0.5), 1), round(float(parameters["embedding"].std()), 1)
     (1.0, 0.1)
     """
-    if position_std is None:
-        position_std = embedding_std
     residual = 1 / math.sqrt(max(2 * shape.n_layer * shape.n_reuse, 1))
     flat = np.empty(n_parameters(shape), dtype=np.float32)
     for name, part in views(flat, shape).items():
@@ -121,10 +135,11 @@ def initial(shape: Shape, seed: int, *, embedding_std: float = 0.1, position_std
         if kind in ("gain", "bias"):
             part[...] = 1.0 if kind == "gain" else 0.0
             continue
-        if kind == "embedding":
+        if kind == "position" and position_sinusoids:
+            part[...] = sinusoids(*part.shape, position_sinusoids)
+            continue
+        if kind in ("embedding", "position", "depth"):
             std = embedding_std
-        elif kind in ("position", "depth"):
-            std = position_std
         else:
             std = (residual if kind in ("out", "down") else 1.0) / math.sqrt(part.shape[0])
         key = hashlib.sha256(f"initial:{seed}:{name}".encode()).digest()[:16]
