@@ -24,7 +24,7 @@ from pipeline.tables.table import text
 PICTURES = ("fig01", "fig04", "fig09")
 """Figures that the README and the documentation show."""
 
-PARTS = ("exponents", "claims", "times", "deviations")
+PARTS = ("exponents", "claims", "times", "speed", "deviations")
 """Names of the generated parts."""
 
 
@@ -127,6 +127,30 @@ def experiment_wall(logs: Path) -> str:
     return f"From the start of the first download to the end of the last training: {minutes:.0f} minutes."
 
 
+def speed(benchmarks: Path) -> str:
+    """Return what `make bench` measured: training against a plain loop of torch, both with the whole machine."""
+    results = read_json(benchmarks)
+    machine, rates = results["machine"], results["matrix_gflop_per_second"]
+    rows = [
+        [
+            f"({row['shape'][0]}, {row['shape'][1]})",
+            row["precision"],
+            f"{row['ours']:,}",
+            f"{row['plain']:,}",
+            f"{row['ratio']:.1f} ({row['ratio_range'][0]:.1f} to {row['ratio_range'][1]:.1f})",
+            f"{row['gflop_per_second'] / max(rates.values()):.0%}",
+        ]
+        for row in results["training"]
+    ]
+    header = ["model", "precision", "here (tokens/s)", "plain loop (tokens/s)", "ratio", "of torch's fastest product"]
+    return (
+        f"{markdown(rows, header)}\n\n{machine['cores']} cores with {', '.join(machine['vector_formats'])}; "
+        f"torch {machine['torch']}; matrix products of torch: {rates['float32']:.0f} GFLOP/s in float32, "
+        f"{rates['bfloat16']:.0f} in bfloat16. Runs of bfloat16 have 16-bit operands in the format that the processor "
+        "is fastest in, and float32 weights and statistics."
+    )
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Fill the README from the results of a preset."""
@@ -134,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="the config as JSON")
     parser.add_argument("--results", required=True, type=Path, help="folder of the preset's figures and tables")
     parser.add_argument("--logs", default="logs", type=Path, help="folder of the records of time")
+    parser.add_argument("--benchmarks", default="benchmarks/results.json", type=Path, help="what make bench measured")
     parser.add_argument("--docs", required=True, type=Path, help="folder for the parts and pictures")
     parser.add_argument("--readme", default="README.md", type=Path, help="file to fill")
     options = parser.parse_args(argv)
@@ -143,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "exponents": exponents(options.results),
         "claims": claims(options.results),
         "times": times(experiment, options.logs),
+        "speed": speed(options.benchmarks),
         "deviations": deviations,
     }
     for name, content in parts.items():
