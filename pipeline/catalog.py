@@ -87,10 +87,11 @@ TABLES: dict[str, Needs] = {
         ),
     ),
     "learning_rates": Needs(sweeps=("lr_scan",)),
+    "precision": Needs(sweeps=("precision",)),
 }
 """Table of the paper -> what it is made from."""
 
-EXTRAS = ("learning_rates", "validation")
+EXTRAS = ("learning_rates", "precision", "validation")
 """Not in the paper: made when they are named, not with `all`."""
 
 LEAST_SIZES = {"L_N": 3, "log_N": 3, "L_C": 3, "L_N_D": 2, "chinchilla": 3}

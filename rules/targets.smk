@@ -52,6 +52,13 @@ rule lr_scan:
     localrule: True
 
 
+rule precision:
+    """Train the same models in float32 and in reduced precision, and compare their exponents."""
+    input:
+        f"results/{PRESET}/tables/precision.md",
+    localrule: True
+
+
 rule plan:
     """Print what the preset costs: runs, tokens, FLOP and hours by sweep."""
     log:

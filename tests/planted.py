@@ -347,6 +347,16 @@ def _lr_scan(few: bool) -> Members:
     return members
 
 
+def _precision(few: bool) -> Members:
+    """Sizes in two precisions, which change nothing."""
+    return [
+        (make_run(*shape, seed=seed, precision=precision), {})
+        for shape in LADDER[2:7]
+        for seed in (0, 1)
+        for precision in ("float32", "bfloat16")
+    ]
+
+
 def members(name: str, few: bool = False) -> Members:
     """Return the runs of a sweep of the config with what is planted in each; `few`: as few as the test preset's."""
     if name == "sizes":
@@ -369,6 +379,7 @@ def members(name: str, few: bool = False) -> Members:
         "schedules": _schedules,
         "transfer": _transfer,
         "lr_scan": _lr_scan,
+        "precision": _precision,
     }
     return kinds[name](few)
 
@@ -386,6 +397,7 @@ SWEEPS = (
     "transfer",
     "one_large",
     "lr_scan",
+    "precision",
 )
 """Every sweep of the config."""
 OFFSETS = {"train": -0.02, "test": 0.0, "wikipedia": 0.25, "speeches": 0.45, "tweets": 1.1, "films": 0.6, "code": 1.4}

@@ -8,7 +8,7 @@ import pytest
 from pipeline.counts import count
 from pipeline.errors import UserError
 from pipeline.figures.inputs import Inputs
-from pipeline.tables import table1, table2, table5
+from pipeline.tables import precision, table1, table2, table5
 from pipeline.tables.__main__ import main
 from pipeline.tables.table import COLUMNS, law_rows
 
@@ -60,6 +60,22 @@ def test_table5_rows_known_so_far():
     assert later.paper == 0.050
     assert later[["ours", "low", "high", "n_runs"]].isna().all()
     assert later.note == "not fitted here"
+
+
+def test_precision_pairs_models_and_seeds():
+    sweep = planted.sweep("precision").copy()
+    low = sweep.precision == "bfloat16"
+    sweep.loc[low, "loss"] *= 1.02
+    result = precision.make(Inputs.of({"precision": sweep}, preset="planted"))
+    table = result.frame.set_index("precision")
+    assert list(table.index) == ["float32", "bfloat16"]
+    assert table.runs.tolist() == [10, 10]
+    assert table["mean ln(loss / float32)"].tolist() == pytest.approx([0.0, 0.0198], abs=3e-3)
+    assert "inside the 95 % interval of float32" in result.markdown()
+    with pytest.raises(UserError, match="no runs of float32"):
+        precision.make(Inputs.of({"precision": sweep[low]}))
+    sweep.loc[low, "loss"] *= (sweep.n_params[low] / 1e5) ** 0.05
+    assert "alpha_N of bfloat16 lies outside" in precision.make(Inputs.of({"precision": sweep})).markdown()
 
 
 def test_unidentified_law_has_no_number():
