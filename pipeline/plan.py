@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import cost
+from pipeline.catalog import all_sweeps
 from pipeline.counts import count
 from pipeline.errors import command
+from pipeline.experiment import Experiment
 from pipeline.run import Run
 from pipeline.sweeps import runs_of_sweep
 
@@ -17,16 +19,19 @@ from pipeline.sweeps import runs_of_sweep
 def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row a sweep: runs, tokens, FLOP (6 N tokens, and all), hours on one core, hours on one GPU, disk.
 
-    A run that several sweeps want is counted in the first of them.
+    A run that several sweeps want is counted in the first of them. Sweeps that none of the wanted figures and tables
+    reads come last, with `wanted` False.
     """
     rows, seen = [], set()
-    for name in config["sweeps"]:
+    wanted = all_sweeps(Experiment(config).needs)
+    for name in sorted(config["sweeps"], key=lambda name: name not in wanted):
         runs = [member.run for member in runs_of_sweep(name, config, config["data"]["name"])]
         new: list[Run] = [run for run in runs if run not in seen]
         seen.update(new)
         rows.append(
             {
                 "sweep": name,
+                "wanted": name in wanted,
                 "runs": len(runs),
                 "new": len(new),
                 "tokens": sum(run.n_steps * run.batch_tokens for run in new),
@@ -41,19 +46,25 @@ def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def render(rows: Sequence[Mapping[str, Any]], cores: int) -> str:
-    """Return the rows as a table, with a total and the minutes on `cores` cores."""
-    total = {key: sum(row[key] for row in rows) for key in rows[0] if key != "sweep"} | {"sweep": "total"}
+    """Return the rows as a table, with the total of what is wanted and its minutes on `cores` cores."""
+    wanted, others = ([row for row in rows if row["wanted"] == which] for which in (True, False))
+    total = {key: sum(row[key] for row in wanted) for key in rows[0] if key != "sweep"} | {"sweep": "total"}
     lines = ["sweep        runs   new     tokens  FLOP (6ND)  FLOP (all)  core-hours   GPU-hours     disk"]
-    for row in [*rows, total]:
-        lines.append(
-            f"{row['sweep']:<11} {row['runs']:5d} {row['new']:5d} {row['tokens']:10.3g} {row['flops']:11.3g}"
-            f" {row['flops_all']:11.3g} {row['core_hours']:11.3g} {row['gpu_hours']:11.3g} {_size(row['disk_mb']):>8}"
-        )
+    lines += [_line(row) for row in [*wanted, total]]
     hours = total["core_hours"] / cores
     time = f"{60 * hours:.0f} minutes" if hours < 10 else f"{hours:,.0f} hours"
     lines.append(f"{time} of training on {cores} cores like those that were measured (pipeline/cost.py).")
     lines.append(f"GPU-hours are of {cost.GPU_NAME}, at an assumed utilisation.")
+    if others:
+        lines += ["Only when asked for by name:", *map(_line, others)]
     return "\n".join(lines)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['sweep']:<11} {row['runs']:5d} {row['new']:5d} {row['tokens']:10.3g} {row['flops']:11.3g}"
+        f" {row['flops_all']:11.3g} {row['core_hours']:11.3g} {row['gpu_hours']:11.3g} {_size(row['disk_mb']):>8}"
+    )
 
 
 def _size(megabytes: float) -> str:
