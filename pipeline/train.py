@@ -6,6 +6,9 @@ The curve and `model.safetensors` (and `snapshots.safetensors`) are functions of
 from its checkpoint in the scratch folder, and ends on a CPU with the bytes of an uninterrupted one. On SIGTERM or
 SIGINT the state is saved and the command exits with code 75 (EX_TEMPFAIL): start it again and it goes on. A run that
 diverges is a result: it is recorded with status `diverged`, and the exit code is 0.
+
+A run that wants several GPUs and has them is trained by as many processes (`pipeline.distributed`). Each makes all
+steps with its share of every batch; the first writes the files.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from pipeline import checkpoint, finished, results
+from pipeline import checkpoint, distributed, finished, results
 from pipeline.checkpoint import Arrays, Progress
 from pipeline.clock import Clock
 from pipeline.counts import count
-from pipeline.engines import Engine, StepResult, make_engine
+from pipeline.distributed import Group
+from pipeline.engines import Engine, Pending, StepResult, make_engine
 from pipeline.errors import UserError, command
 from pipeline.files import read_json, write_json
 from pipeline.optim import learning_rate
@@ -41,6 +45,8 @@ DIVERGENCE_MARGIN = 0.5
 """A training loss this much above the initial test loss, in nats, is a sign of divergence."""
 DIVERGENCE_STEPS = 100
 """So many such steps in a row are divergence."""
+PENDING_STEPS = 64
+"""Steps of a GPU whose results are read together at most."""
 
 
 class Trainer:
@@ -60,6 +66,8 @@ class Trainer:
         Folder of the checkpoint and the snapshots of the run in progress.
     clock
         Takes the time of each part.
+    group
+        The processes that train this run.
     """
 
     def __init__(
@@ -70,9 +78,11 @@ class Trainer:
         test: np.ndarray,
         scratch: Path,
         clock: Clock,
+        group: Group | None = None,
     ) -> None:
         self.run, self.engine, self.batches, self.test = run, engine, batches, test
-        self.scratch, self.clock = scratch, clock
+        self.scratch, self.clock, self.group = scratch, clock, group or Group()
+        self.pending: list[tuple[StepResult | Pending, float]] = []
         self.interrupted = False
         self.best: Arrays = {}
         self.progress = Progress()
@@ -90,14 +100,18 @@ class Trainer:
         if not progress.rows:
             self.evaluate(lr=0.0)
         next_save = clock.last + checkpoint_seconds
-        while progress.status == "running" and not self.interrupted:
-            step = progress.step + 1
+        (stop,) = self.group.agree(self.interrupted)
+        while progress.status == "running" and not stop:
+            step = progress.step + len(self.pending) + 1
             lr = learning_rate(run, step)
             batch = self.batches(step - 1)
             clock.lap("data")
             result = self.engine.step(batch, lr, run.noise)
+            self.pending.append((result, lr))
             clock.lap("steps")
-            self.account(result, lr)
+            on_record = step in kept or step in evaluated or step == run.n_steps
+            if isinstance(result, StepResult) or on_record or len(self.pending) == PENDING_STEPS:
+                self.settle()
             if progress.status == "running":
                 if step in kept:
                     self.save_snapshot(step)
@@ -105,13 +119,24 @@ class Trainer:
                     self.evaluate(lr)
                 if step == run.n_steps and progress.status == "running":
                     progress.status = "finished"
-            if clock.last >= next_save:
+            stop, save = self.group.agree(self.interrupted, clock.last >= next_save)
+            if stop or save:
+                self.settle()
+            if save:
                 self.save()
                 next_save = clock.last + checkpoint_seconds
         if progress.status == "running":
             self.save()
             return False
         return True
+
+    def settle(self) -> None:
+        """Account for the steps whose results have not been read yet, up to one that ends the run."""
+        for result, lr in self.pending:
+            if self.progress.status == "running":
+                self.account(result if isinstance(result, StepResult) else result.read(), lr)
+        self.pending = []
+        self.clock.lap("steps")
 
     def account(self, result: StepResult, lr: float) -> None:
         """Add one step to the running means, and judge whether the run diverges."""
@@ -178,12 +203,16 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        checkpoint.save(self.scratch, self.run, self.engine.name, self.progress, self.engine.state(), self.best)
+        state = self.engine.state()
+        if self.group.leads:
+            checkpoint.save(self.scratch, self.run, self.engine.name, self.progress, state, self.best)
         self.clock.lap("checkpoints")
 
     def save_snapshot(self, step: int) -> None:
         """Put the weights of this step aside in the scratch folder."""
-        results.write_weights(self.scratch / f"snapshot-{step}.safetensors", self.engine.weights(), self.run, step)
+        weights = self.engine.weights()
+        if self.group.leads:
+            results.write_weights(self.scratch / f"snapshot-{step}.safetensors", weights, self.run, step)
         self.clock.lap("writing")
 
     def snapshots(self, before: int) -> Arrays:
@@ -248,7 +277,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--engine", default="auto", help="auto, native or torch")
     parser.add_argument("--threads", type=int, default=1, help="threads on a CPU")
-    parser.add_argument("--compile", action="store_true", help="compile the model (on CUDA)")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, help="compile the model; by default long runs on a GPU"
+    )
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="seconds between checkpoints")
     parser.add_argument("--keep-weights", action=argparse.BooleanOptionalAction, default=True, help="write weights")
     parser.add_argument("--finished", type=Path, help="folder that keeps the files: found there, they are put back")
@@ -275,17 +306,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     clock.lap("start-up")
     windows, test = open_data(run, options.tokens)
     clock.lap("data")
-    engine = make_engine(run, options.device, options.threads, options.engine, options.compile)
-    trainer = Trainer(run, engine, windows.batch, test, options.scratch, clock)
+    if options.device != "cpu" and options.engine != "native":
+        distributed.become_several(run, sys.argv[1:] if argv is None else argv)
+    group = distributed.join(options.device)
+    engine = make_engine(run, options.device, options.threads, options.engine, options.compile, group)
+    trainer = Trainer(run, engine, windows.batch, test, options.scratch, clock, group)
     clock.lap("start-up")
     with signals_to(trainer):
         ended = trainer.train(options.checkpoint_seconds)
+        if ended:
+            write(trainer, options, files)
+        if group.leads:
+            report(trainer, options)
+        group.close()
     if not ended:
-        report(trainer, options)
-        print(f"interrupted at step {trainer.progress.step} of {run.n_steps}: state saved", file=sys.stderr)
+        if group.leads:
+            print(f"interrupted at step {trainer.progress.step} of {run.n_steps}: state saved", file=sys.stderr)
         return EXIT_PREEMPTED
+    return 0
+
+
+def write(trainer: Trainer, options: argparse.Namespace, files: Sequence[str]) -> None:
+    """Write the files of a run that has ended, and remove what was needed to go on with it."""
+    run, folder = trainer.run, options.output.parent
+    step, weights = trainer.weights() if options.keep_weights else (0, {})
+    if not trainer.group.leads:
+        return
     if options.keep_weights:
-        step, weights = trainer.weights()
         results.write_weights(folder / "model.safetensors", weights, run, step)
         if run.snapshots:
             results.write_weights(folder / "snapshots.safetensors", trainer.snapshots(before=step), run, step)
@@ -293,9 +340,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.finished:
         finished.keep(folder, options.finished, files)
     shutil.rmtree(options.scratch, ignore_errors=True)
-    clock.lap("writing")
-    report(trainer, options)
-    return 0
+    trainer.clock.lap("writing")
 
 
 def report(trainer: Trainer, options: argparse.Namespace) -> None:

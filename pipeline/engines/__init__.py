@@ -8,13 +8,18 @@ same batches, so which one made a run is not part of the run: their curves agree
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from pipeline import cost, lease
+from pipeline.distributed import Group, local_card
 from pipeline.errors import UserError
 from pipeline.run import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENGINES = ("auto", "native", "torch")
 DEVICES = ("auto", "cpu", "cuda")
@@ -32,13 +37,39 @@ class StepResult(NamedTuple):
     tokens[: B // 2] and the rest, each the gradient of its own mean loss; and the whole batch's."""
 
 
+def measured(values: Sequence[float]) -> StepResult:
+    """Return the result of a step from its loss and gradient norm, and the norms of both halves and of the whole batch.
+
+    Examples
+    --------
+    >>> measured([2.5, 4.0, 5.0, 3.0, 4.0])
+    StepResult(loss=2.5, gradient_norm=4.0, noise=(17.0, 16.0))
+    """
+    loss, norm, *norms = values
+    if not norms:
+        return StepResult(loss, norm)
+    first, second, whole = norms
+    return StepResult(loss, norm, ((first**2 + second**2) / 2, whole**2))
+
+
+class Pending:
+    """What a step on a GPU measures, while it may still be at it."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+
+    def read(self) -> StepResult:
+        """Wait for the step, and return what it measured."""
+        return measured(self._values.tolist())
+
+
 class Engine(Protocol):
     """One model and its optimizer on one device. Steps count from 1; dropout depends on (seed, step) alone."""
 
     name: str
     """native or torch."""
 
-    def step(self, tokens: np.ndarray, lr: float, noise: bool = False) -> StepResult:
+    def step(self, tokens: np.ndarray, lr: float, noise: bool = False) -> StepResult | Pending:
         """Update the weights on a batch of shape (batch_sequences, n_ctx + 1), uint16."""
         ...
 
@@ -64,7 +95,12 @@ class Engine(Protocol):
 
 
 def make_engine(
-    run: Run, device: str = "auto", threads: int = 1, engine: str = "auto", compile: bool = False
+    run: Run,
+    device: str = "auto",
+    threads: int = 1,
+    engine: str = "auto",
+    compile: bool | None = None,
+    group: Group | None = None,
 ) -> Engine:
     """Return the engine of a run: the native one where it can train the run on this device, else torch.
 
@@ -73,13 +109,15 @@ def make_engine(
     run
         What to train.
     device
-        cpu, cuda, or auto: cuda when torch sees one.
+        cpu, cuda, or auto: cuda when torch sees one. A card is leased (`pipeline.lease`): this may wait for one.
     threads
         Threads of the engine on a CPU.
     engine
         auto, or the name of the engine to insist on.
     compile
-        Compile the model of the torch engine: worth its half minute for long runs on CUDA.
+        Compile the model of the torch engine; None does so for long runs on CUDA, where it is worth its half minute.
+    group
+        The processes that train the run together, if there are several.
 
     Raises
     ------
@@ -92,7 +130,8 @@ def make_engine(
     if threads < 1:
         raise UserError(f"threads: {threads} is below 1")
     cuda = device == "cuda" or (device == "auto" and engine != "native" and _cuda())
-    if engine != "torch" and not cuda:
+    several = group is not None and group.size > 1
+    if engine != "torch" and not cuda and not several:
         from pipeline.engines import native
 
         if native.supports(run):
@@ -106,14 +145,24 @@ def make_engine(
         raise UserError(f"engine: native can't train {run.id} on {'cuda' if cuda else 'cpu'}; allowed: auto, torch")
     if device == "cuda" and not _cuda():
         raise UserError("device: cuda was asked for, but torch sees none here; allowed: auto, cpu")
+    if several:
+        from pipeline.engines.parallel import parallel_engine
+
+        return parallel_engine(run, group, local_card() if cuda else "cpu", threads, compile)
     from pipeline.engines.torch_engine import TorchEngine
 
-    return TorchEngine(run, "cuda" if cuda else "cpu", threads, compile)
+    if not cuda:
+        return TorchEngine(run, "cpu", threads, compile)
+    slots = cost.card_slots(run)
+    held = lease.take(lease.visible_cards(), slots)
+    made = TorchEngine(run, f"cuda:{held.numbers[0]}", threads, compile, slots=slots)
+    made.lease = held  # the card is this process's as long as the engine is
+    return made
 
 
 def _cuda() -> bool:
     """Return whether torch sees a CUDA device; torch is only imported where the driver has made one."""
-    if not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
+    if not lease.has_driver():
         return False
     import torch
 

@@ -1,26 +1,34 @@
 """The torch engine: every family, optimizer and precision, on any device.
 
-Kept plain on purpose: it is the reference that the native kernel is tested against. What makes a GPU fast (a CUDA
-graph of the whole step, losses left on the device, several runs side by side) belongs into `TorchEngine.step`.
+Kept plain on a CPU: there it is the reference that the native kernel is tested against. On a GPU a batch goes through
+in micro-batches that fit (`pipeline.cost.fits`), logits of a large vocabulary are made piece by piece, long runs are
+compiled, steps of a fixed form are replayed as one CUDA graph, and what a step measured stays on the device until it is
+read. None of that changes a result by more than rounding; what fails of it is left out with a line that says so.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline import models
-from pipeline.engines import StepResult
+from pipeline import cost, models
+from pipeline.engines import Pending, StepResult, measured
+from pipeline.engines.cuda_graph import Replayed
+from pipeline.errors import UserError
 from pipeline.models import lstm, recurrent, transformer
 from pipeline.run import Run
 
 LOGITS = {"transformer": transformer.logits, "recurrent": recurrent.logits, "lstm": lstm.logits}
+HIDDEN = {"transformer": transformer.hidden, "recurrent": recurrent.hidden}
 EVALUATION_TOKENS = 16_384
 """Tokens evaluated at once, to bound the memory of the logits."""
+COMPILE_SECONDS = 600
+"""A run on a GPU is compiled when it is planned to take longer: compiling takes half a minute or more."""
 
 
 class TorchEngine:
@@ -35,70 +43,124 @@ class TorchEngine:
     threads
         Threads of operations on the CPU.
     compile
-        Compile the loss with torch.compile.
+        Compile the loss and its gradient with torch.compile; None compiles long runs on a GPU.
+    fit
+        How a batch is put through the device; by default as a GPU's memory asks for it, and in one piece on a CPU.
+    slots
+        Parts of the GPU that are this engine's, of `cost.CARD_SLOTS`.
+
+    Raises
+    ------
+    UserError
+        When the run does not fit on the GPU.
     """
 
     name = "torch"
 
-    def __init__(self, run: Run, device: str = "cpu", threads: int = 1, compile: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        device: str = "cpu",
+        threads: int = 1,
+        compile: bool | None = False,
+        fit: cost.Fit | None = None,
+        slots: int = cost.CARD_SLOTS,
+    ) -> None:
         torch.set_num_threads(threads)
         self.run, self.device = run, torch.device(device)
-        self._weights = {
-            name: torch.tensor(value, device=self.device, requires_grad=True)
-            for name, value in models.split(models.initial(run), run).items()
-        }
+        self._on_card = self.device.type == "cuda"
+        if self._on_card:
+            torch.cuda.set_device(self.device)
+            if run.precision == "bfloat16":
+                torch.set_float32_matmul_precision("high")  # for what autocast leaves in float32
+        self.fit = fit or self._fit_device(slots)
+        self._weights = self._make_weights()
         self._leaves = list(self._weights.values())
-        self._loss = torch.compile(self._losses) if compile else self._losses
         self._optimizer = _optimizer(run, self._leaves)
+        self._compiled = None
+        if compile or (compile is None and self._on_card and cost.gpu_seconds(run) > COMPILE_SECONDS):
+            self._compiled = torch.compile(self._losses)
         self._steps = 0
+        self._forget_graph()
 
-    def step(self, tokens: np.ndarray, lr: float, noise: bool = False) -> StepResult:
-        """Update the weights on a batch; the noise halves have each their own backward pass."""
+    def _fit_device(self, slots: int) -> cost.Fit:
+        """Return how a batch is put through this device."""
+        if not self._on_card:
+            return cost.Fit(micro_batch=self.run.batch_sequences)
+        memory = torch.cuda.get_device_properties(self.device).total_memory * slots / cost.CARD_SLOTS
+        fit = cost.fits(self.run, memory)
+        if fit is None:
+            raise UserError(f"{self.run.id} does not fit into {memory / 1e9:.0f} GB of a GPU: it needs several cards")
+        return fit
+
+    def _make_weights(self) -> dict[str, Tensor]:
+        """Return the first weights by name, as leaves that take gradients."""
+        return {
+            name: torch.tensor(value, device=self.device, requires_grad=True)
+            for name, value in models.split(models.initial(self.run), self.run).items()
+        }
+
+    def step(self, tokens: np.ndarray, lr: float, noise: bool = False) -> StepResult | Pending:
+        """Update the weights on a batch; the noise halves have each their own backward pass.
+
+        On a GPU the result is still being computed when this returns.
+        """
         self._steps += 1
         if self.run.dropout:
-            torch.manual_seed(_dropout_seed(self.run.seed, self._steps))
+            torch.manual_seed(_dropout_seed(self.run.seed, self._steps, self._stream()))
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
         batch = self._to_device(tokens)
+        if self._replayed is None or noise != self.run.noise:
+            values = self._update(batch, noise)
+        else:
+            values = self._replayed(batch)
+        return Pending(values) if self._on_card else measured(values.tolist())
+
+    def _update(self, batch: Tensor, noise: bool) -> Tensor:
+        """Make the step; return loss, gradient norm and, with `noise`, the norms of both halves and the whole."""
         if noise and len(batch) > 1:
             loss, gradients, norms = self._halves(batch)
         else:
             loss, gradients = self._gradients(batch)
-            norms = None
-        norm = torch.nn.utils.get_total_norm(gradients)
+            norms = []
+        norm = self._norm(gradients)
         if self.run.clip:
-            torch._foreach_mul_(gradients, (self.run.clip / (norm + 1e-6)).clamp(max=1.0))
+            self._scale(gradients, (self.run.clip / (norm + 1e-6)).clamp(max=1.0))
         for leaf, gradient in zip(self._leaves, gradients, strict=True):
             leaf.grad = gradient
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
         self._optimizer.step()
-        return StepResult(float(loss), float(norm), norms)
+        return torch.stack([loss, norm, *norms])
 
     def evaluate(self, tokens: np.ndarray) -> np.ndarray:
         """Return the summed loss by position, float64 of shape (n_ctx,)."""
-        total = np.zeros(self.run.n_ctx)
+        total = torch.zeros(self.run.n_ctx, dtype=torch.float64, device=self.device)
         windows = max(1, EVALUATION_TOKENS // self.run.n_ctx)
         with torch.no_grad():
             for start in range(0, len(tokens), windows):
                 losses = self._losses(self._to_device(tokens[start : start + windows]), dropout=0.0)
-                total += losses.double().sum(0).cpu().numpy()
-        return total
+                total += losses.double().sum(0)
+        return total.cpu().numpy()
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return a copy of the weights."""
-        return {name: leaf.detach().to("cpu", copy=True).numpy() for name, leaf in self._weights.items()}
+        return {name: self._to_host(leaf.detach()) for name, leaf in self._weights.items()}
 
     def set_weights(self, weights: dict[str, np.ndarray]) -> None:
         """Replace the weights and leave the optimizer alone."""
         with torch.no_grad():
             for name, leaf in self._weights.items():
-                leaf.copy_(torch.from_numpy(weights[name]))
+                leaf.copy_(self._from_host(weights[name], leaf))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return a copy of weights, optimizer state and number of steps."""
         arrays = {f"weights/{name}": value for name, value in self.weights().items()}
         for index, values in self._optimizer.state_dict()["state"].items():
             for name, value in values.items():
-                arrays[f"optimizer/{index}/{name}"] = value.detach().to("cpu", copy=True).numpy()
+                arrays[f"optimizer/{index}/{name}"] = self._to_host(value.detach())
         return arrays | {"steps": np.array(self._steps)}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
@@ -106,38 +168,126 @@ class TorchEngine:
         self.set_weights({name: state[f"weights/{name}"] for name in self._weights})
         own = self._optimizer.state_dict()
         own["state"] = {}
+        order = [number for group in own["param_groups"] for number in group["params"]]
+        leaves = [leaf for group in self._optimizer.param_groups for leaf in group["params"]]
+        like = dict(zip(order, leaves, strict=True))
         for name, value in state.items():
             if name.startswith("optimizer/"):
                 _, index, key = name.split("/")
-                own["state"].setdefault(int(index), {})[key] = torch.from_numpy(value.copy())
+                own["state"].setdefault(int(index), {})[key] = self._from_host(value.copy(), like[int(index)])
         self._optimizer.load_state_dict(own)
         self._steps = int(state["steps"])
+        self._forget_graph()
+
+    def _forget_graph(self) -> None:
+        """Start anew with the CUDA graph, where the steps are of the kind that has one."""
+        fixed = self.run.optimizer == "adamw" and not self.run.dropout and not self.fit.recompute
+        self._replayed = None
+        if self._on_card and fixed and self._alone():
+            self._replayed = Replayed(lambda batch: self._update(batch, self.run.noise))
+
+    def _alone(self) -> bool:
+        """Return whether no other process trains the same run."""
+        return True
+
+    def _stream(self) -> int:
+        """Return the number of this process's stream of dropout masks."""
+        return 0
+
+    def _to_host(self, tensor: Tensor) -> np.ndarray:
+        return tensor.to("cpu", copy=True).numpy()
+
+    def _from_host(self, array: np.ndarray, like: Tensor) -> Tensor:
+        """Return the tensor of an array that is to become `like`, or one of its moments."""
+        return torch.from_numpy(array)
 
     def _to_device(self, tokens: np.ndarray) -> Tensor:
+        if self._on_card:  # pinned, so that the copy waits for nothing and the next batch is made meanwhile
+            return torch.from_numpy(tokens.astype(np.int32)).pin_memory().to(self.device, non_blocking=True).long()
         return torch.from_numpy(tokens.astype(np.int64)).to(self.device)
 
     def _losses(self, tokens: Tensor, dropout: float) -> Tensor:
         """Return the loss of each token: (batch, n_ctx + 1) -> (batch, n_ctx)."""
-        bfloat16 = self.run.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            logits = LOGITS[self.run.family](self._weights, tokens[:, :-1], self.run, dropout)
-        return F.cross_entropy(logits.float().transpose(1, 2), tokens[:, 1:], reduction="none")
+        run, targets = self.run, tokens[:, 1:]
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast()):
+            if not self.fit.chunk or run.family == "lstm":
+                logits = LOGITS[run.family](self._weights, tokens[:, :-1], run, dropout)
+            else:
+                x = HIDDEN[run.family](self._weights, tokens[:, :-1], run, dropout, self.fit.recompute)
+                return chunked_losses(self._weights, x, targets, self.fit.chunk)
+        return F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
+
+    def _autocast(self) -> bool:
+        """Return whether matrix products are in bfloat16; on a GPU autocast would make LSTMs float16: they stay."""
+        return self.run.precision == "bfloat16" and not (self._on_card and self.run.family == "lstm")
 
     def _gradients(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
-        loss = self._loss(tokens, self.run.dropout).mean()
+        """Return the mean loss of sequences and its gradients, summed over micro-batches."""
+        parts = tokens.split(self.fit.micro_batch)
+        if len(parts) == 1:
+            return self._backward(tokens)
+        loss, gradients = torch.zeros((), device=self.device), None
+        for part in parts:
+            share = len(part) / len(tokens)
+            part_loss, part_gradients = self._backward(part)
+            loss = loss + share * part_loss
+            if gradients is None:
+                gradients = list(torch._foreach_mul(part_gradients, share))
+            else:
+                torch._foreach_add_(gradients, part_gradients, alpha=share)
+        return loss, gradients
+
+    def _backward(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the mean loss of sequences that go through at once, and its gradients."""
+        if self._compiled is not None:
+            try:
+                return self._differentiate(self._compiled(tokens, self.run.dropout))
+            except Exception as error:  # whatever can't be compiled can be called
+                if not self._on_card or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                print(f"not compiled ({type(error).__name__}): the run goes on as it is", file=sys.stderr)
+                self._compiled = None
+        return self._differentiate(self._losses(tokens, self.run.dropout))
+
+    def _differentiate(self, losses: Tensor) -> tuple[Tensor, list[Tensor]]:
+        loss = losses.mean()
         return loss.detach(), list(torch.autograd.grad(loss, self._leaves))
 
-    def _halves(self, tokens: Tensor) -> tuple[Tensor, list[Tensor], tuple[float, float]]:
-        """Return loss and gradients of the batch, made from its halves, and the squared norms of `pipeline.noise`."""
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """Return the global norm of gradients."""
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def _scale(self, gradients: list[Tensor], factor: Tensor) -> None:
+        """Multiply gradients in place."""
+        torch._foreach_mul_(gradients, factor)
+
+    def _halves(self, tokens: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Return loss and gradients of the batch, made from its halves, and the norms of both halves and of it."""
         cut = len(tokens) // 2
         parts = [self._gradients(half) for half in (tokens[:cut], tokens[cut:])]
         shares = [cut / len(tokens), 1 - cut / len(tokens)]
         loss = sum(share * loss for share, (loss, _) in zip(shares, parts, strict=True))
-        small = [float(torch.nn.utils.get_total_norm(gradients)) ** 2 for _, gradients in parts]
-        gradients = torch._foreach_mul(parts[0][1], shares[0])
+        norms = [self._norm(gradients) for _, gradients in parts]
+        gradients = list(torch._foreach_mul(parts[0][1], shares[0]))
         torch._foreach_add_(gradients, parts[1][1], alpha=shares[1])
-        large = float(torch.nn.utils.get_total_norm(gradients)) ** 2
-        return loss, list(gradients), (sum(small) / 2, large)
+        return loss, gradients, [*norms, self._norm(gradients)]
+
+
+def chunked_losses(weights: transformer.Weights, x: Tensor, targets: Tensor, chunk: int) -> Tensor:
+    """Return the loss of each token from the last hidden state: (batch, time, d_model) -> (batch, time).
+
+    Logits of at most `chunk` sequences exist at once (0 is all): they are made again in the backward pass.
+    """
+    if not chunk or len(x) <= chunk:
+        return head_losses(weights, x, targets)
+    pairs = zip(x.split(chunk), targets.split(chunk), strict=True)
+    return torch.cat([transformer.repeatable(head_losses, weights, *pair) for pair in pairs])
+
+
+def head_losses(weights: transformer.Weights, x: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of each token from the last hidden state, all logits at once."""
+    logits = transformer.head(weights, x).float()
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
 
 
 def _optimizer(run: Run, leaves: list[Tensor]) -> torch.optim.Optimizer:
@@ -151,9 +301,17 @@ def _optimizer(run: Run, leaves: list[Tensor]) -> torch.optim.Optimizer:
     ]
     if run.optimizer == "adafactor":
         return torch.optim.Adafactor(groups, lr=run.lr)
-    return torch.optim.AdamW(groups, lr=run.lr, betas=(run.beta1, run.beta2), eps=run.eps, fused=True)
+    betas, device = (run.beta1, run.beta2), leaves[0].device
+    if device.type == "cuda":  # a rate and a count of steps on the device can be part of a CUDA graph
+        lr = torch.tensor(run.lr, device=device)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=run.eps, fused=True, capturable=True)
+    return torch.optim.AdamW(groups, lr=run.lr, betas=betas, eps=run.eps, fused=True)
 
 
-def _dropout_seed(seed: int, step: int) -> int:
-    """Return the seed of a step's dropout: a function of run and step, so that a resumed run draws the same masks."""
-    return int.from_bytes(hashlib.sha256(f"dropout:{seed}:{step}".encode()).digest()[:8], "little") >> 1
+def _dropout_seed(seed: int, step: int, stream: int = 0) -> int:
+    """Return the seed of a step's dropout: a function of run and step, so that a resumed run draws the same masks.
+
+    Processes that share a batch have each a stream of their own.
+    """
+    text = f"dropout:{seed}:{step}" + (f":{stream}" if stream else "")
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

@@ -17,9 +17,14 @@ from pipeline.run import Run
 
 def logits(weights: Weights, tokens: Tensor, run: Run, dropout: float = 0.0) -> Tensor:
     """Return the logits of the next token: (batch, time) -> (batch, time, n_vocab)."""
+    return head(weights, hidden(weights, tokens, run, dropout))
+
+
+def hidden(weights: Weights, tokens: Tensor, run: Run, dropout: float = 0.0, recompute: bool = False) -> Tensor:
+    """Return the last hidden state: (batch, time) -> (batch, time, d_model)."""
     x = embed(weights, tokens, dropout)
     for reuse in range(run.n_reuse):
         if run.n_reuse > 1:  # a single pass is a plain Transformer, without a depth embedding
             x = x + weights["depth"][reuse]
-        x = stack(weights, x, run, dropout)
-    return head(weights, x)
+        x = stack(weights, x, run, dropout, recompute)
+    return x

@@ -10,20 +10,31 @@ the embeddings and on the output of both branches. Weights are (inputs, outputs)
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from pipeline.run import Run
 
-Weights = dict[str, Tensor]
+Weights = Mapping[str, Tensor]
 NORM_EPS = 1e-5
+BLOCK = ("norm1.gain", "norm1.bias", "qkv", "out", "norm2.gain", "norm2.bias", "up", "down")
+"""Weights of a block."""
 
 
 def logits(weights: Weights, tokens: Tensor, run: Run, dropout: float = 0.0) -> Tensor:
     """Return the logits of the next token: (batch, time) -> (batch, time, n_vocab)."""
-    x = embed(weights, tokens, dropout)
-    x = stack(weights, x, run, dropout)
-    return head(weights, x)
+    return head(weights, hidden(weights, tokens, run, dropout))
+
+
+def hidden(weights: Weights, tokens: Tensor, run: Run, dropout: float = 0.0, recompute: bool = False) -> Tensor:
+    """Return the last hidden state: (batch, time) -> (batch, time, d_model).
+
+    With `recompute`, the backward pass makes the activations inside each block again instead of keeping them.
+    """
+    return stack(weights, embed(weights, tokens, dropout), run, dropout, recompute)
 
 
 def embed(weights: Weights, tokens: Tensor, dropout: float) -> Tensor:
@@ -32,14 +43,24 @@ def embed(weights: Weights, tokens: Tensor, dropout: float) -> Tensor:
     return F.dropout(x, dropout)
 
 
-def stack(weights: Weights, x: Tensor, run: Run, dropout: float) -> Tensor:
+def stack(weights: Weights, x: Tensor, run: Run, dropout: float, recompute: bool = False) -> Tensor:
     """Apply every block once."""
-    for block in range(run.n_layer):
-        own = {name: weights[f"block.{block}.{name}"] for name in ("qkv", "out", "up", "down")}
-        x = x + F.dropout(attention(norm(weights, f"block.{block}.norm1", x), own["qkv"], own["out"], run), dropout)
-        hidden = F.gelu(norm(weights, f"block.{block}.norm2", x) @ own["up"], approximate="tanh")
-        x = x + F.dropout(hidden @ own["down"], dropout)
+    for number in range(run.n_layer):
+        own = {name: weights[f"block.{number}.{name}"] for name in BLOCK}
+        x = repeatable(block, own, x, run, dropout) if recompute else block(own, x, run, dropout)
     return x
+
+
+def block(own: Weights, x: Tensor, run: Run, dropout: float) -> Tensor:
+    """Apply one block, whose weights are named as in `BLOCK`."""
+    x = x + F.dropout(attention(norm(own, "norm1", x), own["qkv"], own["out"], run), dropout)
+    up = F.gelu(norm(own, "norm2", x) @ own["up"], approximate="tanh")
+    return x + F.dropout(up @ own["down"], dropout)
+
+
+def repeatable(function: Callable[..., Tensor], *arguments: object) -> Tensor:
+    """Call a function whose activations are not kept but made again in the backward pass."""
+    return checkpoint(function, *arguments, use_reentrant=False)
 
 
 def attention(x: Tensor, qkv: Tensor, out: Tensor, run: Run) -> Tensor:
