@@ -12,24 +12,30 @@ from typing import NamedTuple
 from pipeline.counts import count
 from pipeline.run import Run
 
-CORE_GFLOPS = {8: 25.0, 16: 60.0, 32: 100.0, 64: 120.0, 128: 130.0, 256: 135.0}
-"""GFLOP/s of one CPU core in training, by d_model: all FLOPs of Table 1, the native engine, float32."""
+CORE_GFLOPS = {
+    "float32": {8: 35.0, 16: 80.0, 32: 107.0, 64: 119.0, 96: 124.0, 128: 127.0, 192: 125.0, 256: 107.0},
+    "bfloat16": {8: 38.0, 16: 86.0, 32: 146.0, 64: 183.0, 96: 202.0, 128: 206.0, 192: 195.0, 256: 155.0},
+    "lstm": {16: 25.0, 32: 50.0, 64: 60.0, 96: 65.0, 160: 85.0},
+}
+"""GFLOP/s of one CPU core in training, by d_model: all FLOPs of Table 1; Transformers in the native engine by precision,
+LSTMs in torch."""
 
 STARTUP_SECONDS = 1.5
 """Start of the interpreter, imports, reading tokens, writing the result."""
 
 
-def core_gflops(d_model: int) -> float:
+def core_gflops(run: Run) -> float:
     """Return the training rate of one core in GFLOP/s, log-interpolated in d_model."""
-    widths = sorted(CORE_GFLOPS)
-    if d_model <= widths[0]:
-        return CORE_GFLOPS[widths[0]] * d_model / widths[0]
-    if d_model >= widths[-1]:
-        return CORE_GFLOPS[widths[-1]]
-    above = next(width for width in widths if width >= d_model)
+    known = CORE_GFLOPS["lstm" if run.family == "lstm" else run.precision]
+    widths = sorted(known)
+    if run.d_model <= widths[0]:
+        return known[widths[0]] * run.d_model / widths[0]
+    if run.d_model >= widths[-1]:
+        return known[widths[-1]]
+    above = next(width for width in widths if width >= run.d_model)
     below = widths[widths.index(above) - 1]
-    part = math.log(d_model / below) / math.log(above / below)
-    return CORE_GFLOPS[below] ** (1 - part) * CORE_GFLOPS[above] ** part
+    part = math.log(run.d_model / below) / math.log(above / below)
+    return known[below] ** (1 - part) * known[above] ** part
 
 
 def flops(run: Run) -> float:
@@ -41,7 +47,7 @@ def flops(run: Run) -> float:
 
 def seconds(run: Run) -> float:
     """Return the seconds that a run takes on one CPU core."""
-    return STARTUP_SECONDS + flops(run) / (core_gflops(run.d_model) * 1e9)
+    return STARTUP_SECONDS + flops(run) / (core_gflops(run) * 1e9)
 
 
 def minutes(run: Run) -> int:
