@@ -5,6 +5,8 @@ for each core: same model, weights, batch, context, vocabulary and optimizer, on
 NANOGPT=path, a checkout of nanoGPT runs its own model in the same loop. The machine's own matrix products (torch.mm,
 all cores, the better of 1024 and 2048 square) are measured in between, in float32 and bfloat16.
 
+`predicted` is what pipeline/cost.py expects of this machine, over what was measured.
+
 Every number is the median of the rounds; compare only numbers of one run. Shapes are (n_layer, d_model); FLOP are
 counted as 6 (N + n_vocab d_model) + 6 n_layer n_ctx d_model a token.
 
@@ -27,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.cost import core_gflops
 from pipeline.files import read_json, write_json
 from pipeline.run import Run
 
@@ -251,6 +254,7 @@ def measure(shapes: Sequence[Sequence[int]], rounds: int, seconds: float) -> Res
                 "gflop_per_second": round(flops / 1e9, 1),
                 "matrix_share": round(flops / matrix["bfloat16"], 3),
                 "matrix_share_float32": round(flops / matrix["float32"], 3),
+                "predicted": round(cores * core_gflops(make_run(shape, precision)) * 1e9 / (flops / rate)),
                 "loss_difference": round(
                     max(abs(a - b) for a, b in zip(losses[key], losses[plain_key], strict=True)), 5
                 ),
@@ -295,7 +299,7 @@ def table(results: Result) -> str:
     """Return the results as text."""
     cores = results["machine"]["cores"]
     head = f"{'shape':>8} {'operands':>9} {'ours':>10} {'plain':>9} {'ratio':>6} {'range':>12}"
-    head += f" {'of fp32':>8} {'of bf16':>8}"
+    head += f" {'of fp32':>8} {'of bf16':>8} {'predicted':>9}"
     if any("nanogpt" in row for row in results["training"]):
         head += f" {'nanoGPT':>9}"
     lines = [f"tokens a second, {cores} cores; matrix products {results['matrix_gflop_per_second']} GFLOP/s", head]
@@ -304,7 +308,7 @@ def table(results: Result) -> str:
         line = (
             f"{row['shape'][0]:>4},{row['shape'][1]:>3} {row['precision']:>9} {row['ours']:>10,} {row['plain']:>9,} "
             f"{row['ratio']:>6.2f} {low:>5.2f}-{high:<6.2f} {row['matrix_share_float32']:>8.0%}"
-            f" {row['matrix_share']:>8.0%}"
+            f" {row['matrix_share']:>8.0%} {row['predicted'] / row['ours']:>9.2f}"
         )
         lines.append(line + (f" {row['nanogpt']:>9,}" if "nanogpt" in row else ""))
     return "\n".join(lines)

@@ -17,8 +17,8 @@ CORE_GFLOPS = {
     "bfloat16": {8: 38.0, 16: 86.0, 32: 146.0, 64: 183.0, 96: 202.0, 128: 206.0, 192: 195.0, 256: 155.0},
     "lstm": {16: 25.0, 32: 50.0, 64: 60.0, 96: 65.0, 160: 85.0},
 }
-"""GFLOP/s of one CPU core in training, by d_model: all FLOPs of Table 1; Transformers in the native engine by precision,
-LSTMs in torch."""
+"""GFLOP/s of one CPU core in training, by d_model: all FLOPs of Table 1; Transformers in the native engine by
+precision, LSTMs in torch."""
 
 STARTUP_SECONDS = 1.5
 """Start of the interpreter, imports, reading tokens, writing the result."""
