@@ -204,6 +204,31 @@ def test_engines_agree_over_many_steps(fields: dict) -> None:
     np.testing.assert_allclose(native.evaluate(batch_of(run)), reference.evaluate(batch_of(run)), rtol=1e-3)
 
 
+@pytest.mark.parametrize("fields", FAMILIES, ids=str)
+def test_the_torch_engine_steps_as_plain_adamw(fields: dict) -> None:
+    """Whatever the form of the gradients in memory: the fused optimizer takes it as the weights' own."""
+    run = tiny(**fields, clip=0.0)
+    engine = make_engine(run, "cpu", engine="torch")
+    leaves = {name: torch.tensor(value, requires_grad=True) for name, value in engine.weights().items()}
+    optimizer = torch.optim.AdamW(leaves.values(), lr=0.01, betas=(run.beta1, run.beta2), weight_decay=0, fused=False)
+    for step in range(3):
+        tokens = batch_of(run, step)
+        engine.step(tokens, 0.01)
+        index = torch.from_numpy(tokens.astype(np.int64))
+        logits = engine_logits(run, leaves, index[:, :-1])
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), index[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, value in engine.weights().items():
+        np.testing.assert_allclose(value, leaves[name].detach().numpy(), atol=1e-3, err_msg=name)
+
+
+def engine_logits(run: Run, weights: dict, tokens: torch.Tensor) -> torch.Tensor:
+    from pipeline.engines.torch_engine import LOGITS
+
+    return LOGITS[run.family](weights, tokens, run)
+
+
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("sequences", [2, 6, 7])
 def test_noise_norms_are_those_of_the_halves(name: str, sequences: int) -> None:

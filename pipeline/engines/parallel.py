@@ -70,7 +70,7 @@ class ReplicatedEngine(TorchEngine):
             loss, gradients = super()._gradients(mine)
             share = len(mine) / len(tokens)
             loss = loss * share
-            gradients = [gradient.contiguous() for gradient in torch._foreach_mul(gradients, share)]
+            gradients = list(torch._foreach_mul(gradients, share))
         else:
             loss, gradients = torch.zeros((), device=self.device), [torch.zeros_like(leaf) for leaf in self._leaves]
         for tensor in (loss, *gradients):

@@ -251,7 +251,9 @@ class TorchEngine:
 
     def _differentiate(self, losses: Tensor) -> tuple[Tensor, list[Tensor]]:
         loss = losses.mean()
-        return loss.detach(), list(torch.autograd.grad(loss, self._leaves))
+        # The fused optimizer reads gradients in the order of memory: an LSTM's come transposed.
+        gradients = [gradient.contiguous() for gradient in torch.autograd.grad(loss, self._leaves)]
+        return loss.detach(), gradients
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
         """Return the global norm of gradients."""
