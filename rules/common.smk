@@ -22,6 +22,8 @@ except UserError as error:
 PRESET = EXPERIMENT.preset
 TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
 
+ON_GPUS = bool(os.environ.get("CLUSTER_GPU"))  # jobs ask a cluster for GPUs
+
 shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")
 
 
@@ -103,17 +105,42 @@ def priority_of_run(wildcards):
 
 def memory_of_run(wildcards, attempt):
     """Return the memory of a run's job in MB: on a cluster two Snakemakes of 165 MB run in it as well."""
-    return (cost.memory_mb(RUNS[wildcards.run]) + 400) * attempt
+    memory = cost.host_mb if ON_GPUS else cost.memory_mb
+    return (memory(RUNS[wildcards.run]) + 400) * attempt
 
 
 def minutes_of_run(wildcards, attempt):
     """Return the minutes that a run may take."""
-    return cost.minutes(RUNS[wildcards.run]) * attempt
+    minutes = cost.gpu_minutes if ON_GPUS else cost.minutes
+    return minutes(RUNS[wildcards.run]) * attempt
+
+
+def cards_of_run(wildcards):
+    """Return the GPUs that a run asks a cluster for."""
+    return cost.cards(RUNS[wildcards.run]) if ON_GPUS else 0
+
+
+def threads_of_run(wildcards):
+    """Return the threads of a run: one, and one for each GPU's process."""
+    return max(1, cards_of_run(wildcards))
+
+
+def share_of_run(wildcards):
+    """Return the percent of a GPU that a run takes where runs share them (profiles/gpu), above 100 on several."""
+    run = RUNS[wildcards.run]
+    slots = cost.CARD_SLOTS * (cost.cards(run) - 1) + cost.card_slots(run)
+    return 100 * slots // cost.CARD_SLOTS
+
+
+def share_of_evaluation(wildcards):
+    """Return the percent of a GPU that an evaluation takes."""
+    return min(100, share_of_run(wildcards))
 
 
 def group_of_run(wildcards):
     """Return the group of a run on a cluster: short runs share a job, a long one has its own."""
-    return "train" if cost.seconds(RUNS[wildcards.run]) < 600 else wildcards.run
+    seconds = cost.gpu_seconds if ON_GPUS else cost.seconds
+    return "train" if seconds(RUNS[wildcards.run]) < 600 else wildcards.run
 
 
 def forget_finished():

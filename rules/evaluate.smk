@@ -24,6 +24,7 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=memory_of_run,
+        gpu_share=share_of_evaluation,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         run=run_json,

@@ -34,10 +34,12 @@ rule train:
         group_of_run
     conda:
         "../environment.yml"
-    threads: 1
+    threads: threads_of_run
     resources:
         mem_mb=memory_of_run,
         runtime=minutes_of_run,
+        gpu=cards_of_run,
+        gpu_share=share_of_run,
     params:
         run=run_json,
     shell:
