@@ -17,7 +17,7 @@ report: $(READY)  ## one self-contained report.html
 	snakemake --cores $(CORES) report --config preset=$(PRESET)
 
 plan: $(READY)  ## what the preset would cost
-	snakemake --cores 1 --quiet all plan --config preset=$(PRESET)
+	snakemake plan --cores 1 --quiet all --config preset=$(PRESET)
 
 test: $(READY) lint  ## everything: style, unit tests, and the test preset end to end
 	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadgroup -m "not slurm"
