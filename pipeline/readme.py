@@ -24,6 +24,9 @@ from pipeline.tables.table import text
 PICTURES = ("fig01", "fig04", "fig09")
 """Figures that the README and the documentation show."""
 
+EXTRAS = ("learning_rates", "precision")
+"""Tables that are made on request only; kept beside the parts when they are there."""
+
 PARTS = ("exponents", "claims", "times", "speed", "deviations")
 """Names of the generated parts."""
 
@@ -176,6 +179,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             temporary.write_text(content.strip() + "\n", encoding="utf-8")
     for name in PICTURES:
         shutil.copy(options.results / "figures" / f"{name}.png", options.docs / f"{name}.png")
+    for name in EXTRAS:
+        if (made := options.results / "tables" / f"{name}.md").exists():
+            shutil.copy(made, options.docs / made.name)
     filled = fill(options.readme.read_text(encoding="utf-8"), parts)
     with atomic_path(options.readme) as temporary:
         temporary.write_text(filled, encoding="utf-8")

@@ -105,5 +105,5 @@ def _times(factor: float) -> str:
     ('3.7M times', '1.9 times', 'down 2.0 times')
     """
     if factor < 1:
-        return f"down {1 / factor:.1f} times"
-    return f"{style.number(factor) if factor >= 100 else f'{factor:.2g}'} times"
+        return f"down {_times(1 / factor)}"
+    return f"{style.number(factor) if factor >= 100 else f'{factor:#.2g}'.rstrip('.')} times"
