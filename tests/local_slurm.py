@@ -28,7 +28,7 @@ SETTINGS = """\
 ClusterName=local
 SlurmctldHost={host}(127.0.0.1)
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SlurmUser=root
@@ -44,7 +44,7 @@ ReturnToService=2
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 KillWait=30
-MinJobAge=300
+MinJobAge=3600
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
