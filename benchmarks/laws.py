@@ -2,6 +2,8 @@
 
 python -m benchmarks.laws                 1,000 refits and the grid of 4,500 starts, on 240 planted points
 python -m benchmarks.laws --coverage      the share of simulated data sets whose interval holds the truth
+
+Both write what they found into benchmarks/results.json, under "laws".
 """
 
 from __future__ import annotations
@@ -12,15 +14,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline.files import read_json, write_json
 from pipeline.laws import LAWS
 from pipeline.laws.chinchilla import Chinchilla
 from pipeline.laws.estimate import Objective, minimise
 from pipeline.laws.models import PowerSum
 
+RESULTS = Path(__file__).with_name("results.json")
 TRUTH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}  # Besiroglu et al. 2024
 
 
@@ -34,15 +40,28 @@ def chinchilla_points(rng: np.random.Generator, n: int = 240, noise: float = 0.0
     return pd.DataFrame({"n_params": size, "n_tokens": tokens, "loss": loss * np.exp(noise * rng.normal(size=n))})
 
 
-def speed(n_points: int, n_boot: int, n_starts: int | None, workers: int) -> None:
-    """Print the two figures: bootstrap refits, and the grid of starts."""
+def keep(found: dict[str, Any]) -> None:
+    """Write results beside what this and other benchmarks wrote before."""
+    results = read_json(RESULTS) if RESULTS.exists() else {}
+    write_json(RESULTS, results | {"laws": results.get("laws", {}) | found})
+
+
+def speed(n_points: int, n_boot: int, n_starts: int | None, workers: int) -> dict[str, Any]:
+    """Print and return the two figures: bootstrap refits, and the grid of starts."""
     points = chinchilla_points(np.random.default_rng(0), n_points)
     law, objective = Chinchilla(), Objective("huber", 1e-3)
+    found: dict[str, Any] = {"points": n_points}
     for bootstrap in ("wild", "pairs"):
         begun = time.perf_counter()
         fit = law.fit(points, bootstrap=bootstrap, n_boot=n_boot)
         taken = time.perf_counter() - begun
         record = fit.bootstrap
+        found[f"{bootstrap}_refits"] = {
+            "refits": record["replicates"],
+            "seconds": round(taken, 2),
+            "not_converged": record["not_converged"],
+            "largest_gradient": record["largest_gradient"],
+        }
         print(
             f"{record['replicates']} {bootstrap} refits on {n_points} points: {taken:.2f} s with the fit itself; "
             f"{record['not_converged']} did not converge, largest gradient {record['largest_gradient']:.1e}"
@@ -61,6 +80,8 @@ def speed(n_points: int, n_boot: int, n_starts: int | None, workers: int) -> Non
         f"{len(starts)} starts on {n_points} points, {workers} processes: {taken:.2f} s; "
         f"{reached} reached the lowest, {lowest:.9g}"
     )
+    found["grid"] = {"starts": len(starts), "processes": workers, "seconds": round(taken, 2), "reached": reached}
+    return {"speed": found}
 
 
 def minima(model: PowerSum, y: np.ndarray, objective: Objective, starts: np.ndarray) -> np.ndarray:
@@ -70,9 +91,10 @@ def minima(model: PowerSum, y: np.ndarray, objective: Objective, starts: np.ndar
 
 @dataclass(frozen=True)
 class Simulation:
-    """A law, its true parameters, and how a data set of it is drawn."""
+    """A law, what its data sets are like, its true parameters, and how a data set of it is drawn."""
 
     law: str
+    data: str
     truth: dict[str, float]
     draw: Callable[[np.random.Generator], pd.DataFrame]
 
@@ -89,6 +111,12 @@ def draw_l_n(rng: np.random.Generator, n: int = 8) -> pd.DataFrame:
     """A ladder of sizes, a run each."""
     size = np.geomspace(1e4, 1e7, n)
     return noisy(pd.DataFrame({"n_params": size, "loss": (8.8e13 / size) ** 0.076}), rng, 0.01)
+
+
+def draw_constant(rng: np.random.Generator) -> pd.DataFrame:
+    """A ladder of computes towards a floor, a run each."""
+    flops = np.geomspace(1e15, 1e21, 12)
+    return noisy(pd.DataFrame({"flops": flops, "loss": 1.7 + 400 / flops**0.15}), rng, 0.005)
 
 
 def draw_l_n_d(rng: np.random.Generator) -> pd.DataFrame:
@@ -114,12 +142,19 @@ def draw_isoflop(rng: np.random.Generator) -> pd.DataFrame:
     return noisy(pd.DataFrame({"flops": flops, "n_params": size, "loss": loss}), rng, 0.003)
 
 
+L_N_TRUTH = {"N_c": 8.8e13, "alpha_N": 0.076}
 SIMULATIONS = (
-    Simulation("L_N", {"N_c": 8.8e13, "alpha_N": 0.076}, draw_l_n),
-    Simulation("L_N_D", {"N_c": 6.4e13, "alpha_N": 0.076, "D_c": 1.8e13, "alpha_D": 0.103}, draw_l_n_d),
-    Simulation("L_N_S", {"N_c": 6.5e13, "alpha_N": 0.077, "S_c": 2.1e3, "alpha_S": 0.76}, draw_l_n_s),
-    Simulation("chinchilla", TRUTH, partial(chinchilla_points, n=60)),
-    Simulation("isoflop", {"k_N": 0.1, "a": 0.5, "b": 0.5, "c": 0.1}, draw_isoflop),
+    *(Simulation("L_N", f"{n} runs", L_N_TRUTH, partial(draw_l_n, n=n)) for n in (6, 8, 12)),
+    Simulation("power_plus_constant", "12 runs", {"E": 1.7, "A": 400.0, "alpha": 0.15}, draw_constant),
+    Simulation("L_N_D", "30 runs", {"N_c": 6.4e13, "alpha_N": 0.076, "D_c": 1.8e13, "alpha_D": 0.103}, draw_l_n_d),
+    Simulation(
+        "L_N_S",
+        "10 runs of 12 checkpoints",
+        {"N_c": 6.5e13, "alpha_N": 0.077, "S_c": 2.1e3, "alpha_S": 0.76},
+        draw_l_n_s,
+    ),
+    Simulation("chinchilla", "60 runs", TRUTH, partial(chinchilla_points, n=60)),
+    Simulation("isoflop", "9 budgets of 7 runs", {"k_N": 0.1, "a": 0.5, "b": 0.5, "c": 0.1}, draw_isoflop),
 )
 
 
@@ -129,26 +164,41 @@ def holds(simulation: Simulation, n_boot: int, seed: int) -> dict[str, bool] | N
     fit = LAWS[simulation.law].fit(points, n_boot=n_boot, seed=seed)
     if not fit.identified:
         return None
-    found = fit.parameters
-    return {name: bool(found[name].low <= value <= found[name].high) for name, value in simulation.truth.items()}
+    found = {}
+    for name, value in simulation.truth.items():
+        found[name] = fit.parameters[name].low <= value <= fit.parameters[name].high
+        if name in fit.likelihood:
+            low, high = fit.likelihood[name]
+            found[f"{name}, by likelihood"] = (low is None or low <= value) and (high is None or value <= high)
+    return {name: bool(inside) for name, inside in found.items()}
 
 
-def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> None:
-    """Print a table: law, parameter, share of data sets whose 95 % interval holds the truth."""
+def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> dict[str, Any]:
+    """Print and return a table: law, parameter, share of data sets whose 95 % interval holds the truth."""
     print(
         f"{data_sets} data sets, {n_boot} replicates; 95 % intervals (chance alone: "
         f"+- {196 * np.sqrt(0.95 * 0.05 / data_sets):.1f} %)"
     )
-    print("| law | parameter | covered | not identified |\n| --- | --- | --- | --- |")
+    print("| law | data | parameter | covered | not identified |\n| --- | --- | --- | --- | --- |")
+    found: dict[str, Any] = {}
     with ProcessPoolExecutor(workers) as pool:
         for simulation in SIMULATIONS:
             if laws and simulation.law not in laws:
                 continue
             results = list(pool.map(partial(holds, simulation, n_boot), range(data_sets), chunksize=4))
             known = [result for result in results if result is not None]
-            for name in simulation.truth:
-                share = f"{100 * np.mean([result[name] for result in known]):.1f} %" if known else "-"
-                print(f"| {simulation.law} | {name} | {share} | {len(results) - len(known)} |", flush=True)
+            lost = len(results) - len(known)
+            shares = {name: float(np.mean([one[name] for one in known])) for name in (known[0] if known else ())}
+            for name, share in shares.items():
+                print(f"| {simulation.law} | {simulation.data} | {name} | {share:.1%} | {lost} |", flush=True)
+            found[f"{simulation.law}, {simulation.data}"] = {
+                "data_sets": data_sets,
+                "replicates": n_boot,
+                "not_identified": lost,
+                "covered": {name: round(share, 4) for name, share in shares.items()},
+            }
+    before = read_json(RESULTS).get("laws", {}).get("coverage", {}) if RESULTS.exists() else {}
+    return {"coverage": before | found}
 
 
 def main() -> None:
@@ -159,13 +209,14 @@ def main() -> None:
     parser.add_argument("--refits", type=int, default=None, help="bootstrap replicates (1000; coverage: 400)")
     parser.add_argument("--starts", type=int, default=None, help="only the first so many of the 4,500")
     parser.add_argument("--data-sets", type=int, default=400)
-    parser.add_argument("--laws", nargs="*", default=[], choices=[one.law for one in SIMULATIONS], metavar="LAW")
+    parser.add_argument("--laws", nargs="*", default=[], choices=sorted(LAWS), metavar="LAW")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.coverage:
-        coverage(options.data_sets, options.refits or 400, options.laws, options.workers)
+        found = coverage(options.data_sets, options.refits or 400, options.laws, options.workers)
     else:
-        speed(options.points, options.refits or 1000, options.starts, options.workers)
+        found = speed(options.points, options.refits or 1000, options.starts, options.workers)
+    keep(found)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,11 @@ def test_two_sizes_make_no_frontier():
         frontier(pd.concat(curves([10**4, 10**6])))
 
 
+def test_one_size_between_the_ends_is_no_trend():
+    with pytest.raises(UserError, match="alone leads between the smallest and the largest size; at least 2 sizes must"):
+        frontier(pd.concat(curves([10**4, 10**6, 10**8])))
+
+
 def scan(batches, b_star=2e7, alpha_b=0.25, noise=0.0, seed=0):
     """Curves whose steps to reach L are S_min(L) (1 + B_crit(L) / B)."""
     rng = np.random.default_rng(seed)

@@ -142,6 +142,11 @@ def test_envelope_with_two_sizes_is_not_identified() -> None:
     assert not fit.identified and "optima" in fit.reason
 
 
+def test_envelope_with_one_size_between_the_ends_is_not_identified() -> None:
+    fit = LAWS["envelope"].fit(curves(3))
+    assert not fit.identified and "alone leads between" in fit.reason and fit.parameters["a"].estimate is None
+
+
 def test_envelope_takes_no_other_objective() -> None:
     with pytest.raises(UserError, match="'huber' is not one of mse_log"):
         LAWS["envelope"].fit(curves(5), objective="huber")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +247,30 @@ def test_allocate_and_compare(csv, tmp_path, capsys) -> None:
     assert first["delta_aic"] == 0 < second["delta_aic"] and first["held_out_rms_ln"] < second["held_out_rms_ln"]
     assert main(["compare", path, "--laws", "chinchilla,L_X"]) == 2
     assert main(["compare", path, "--laws", "L_C"]) == 2
+
+
+def test_chosen_rows_are_recorded(csv, tmp_path, capsys) -> None:
+    out = tmp_path / "fit.json"
+    table = sizes().rename(columns={"loss": "L"})
+    assert fit("L_N", csv(table), "--column", "loss=L", "--where", "loss<4.5", "--out", str(out)) == 0
+    left = int((table.L >= 4.5).sum())
+    record = json.loads(out.read_text())
+    assert record["details"] == {"where": ["loss<4.5"], "rows_left_out": left} and record["n_points"] == 8 - left > 2
+    assert f"({left} rows left out by --where)" in capsys.readouterr().out
+    assert (
+        main(["compare", csv(table), "--laws", "L_N,power_plus_constant", "--column", "loss=L", "--where", "L<9"]) == 0
+    )
+
+
+def test_commands_of_the_documentation(tmp_path, monkeypatch) -> None:
+    """Every command line of docs/laws.md runs, on points made here."""
+    n, d = (g.ravel() for g in np.meshgrid(np.geomspace(1e7, 1e10, 6), np.geomspace(1e9, 1e12, 6)))
+    loss = (1.7 + 400 / n**0.34 + 410 / d**0.28) * np.exp(0.002 * np.random.default_rng(0).normal(size=36))
+    table = pd.DataFrame({"Model Size": n, "flops": 6 * n * d, "n_params": n, "n_tokens": d, "loss": loss})
+    monkeypatch.chdir(tmp_path)
+    table.to_csv("points.csv", index=False)
+    page = (Path(__file__).parents[1] / "docs" / "laws.md").read_text(encoding="utf-8")
+    commands = [line for line in page.splitlines() if line.startswith("python -m pipeline.laws ")]
+    assert len(commands) >= 4
+    for line in commands:
+        assert main(shlex.split(line)[3:]) == 0, line

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.laws import LAWS
-from pipeline.laws.points import read_points
+from pipeline.laws.points import choose_rows, read_points
 
 GOOD = "n_params,loss,run\n1e5,5.0,a\n1e6,4.2,b\n1e7,3.5,c\n1e8,2.9,d\n"
 
@@ -132,3 +132,46 @@ def test_extra_columns_and_weights_by_name(tmp_path) -> None:
     named = LAWS["L_N"].fit(points, weights="w", n_boot=0)
     given = LAWS["L_N"].fit(points, weights=[1.0, 2, 3, 4], n_boot=0)
     assert named.vector == given.vector != LAWS["L_N"].fit(points, n_boot=0).vector
+
+
+def test_what_6nd_gives_need_not_be_there() -> None:
+    n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 5), np.geomspace(1e9, 1e12, 5)))
+    full = pd.DataFrame({"n_params": n, "n_tokens": d, "flops": 6 * n * d, "loss": 1.7 + 400 / n**0.34 + 410 / d**0.28})
+    expected = LAWS["chinchilla"].fit(full, n_boot=0)
+    assert "derived" not in expected.details
+    for missing, how in (("n_tokens", "flops / (6 n_params)"), ("n_params", "flops / (6 n_tokens)")):
+        fit = LAWS["chinchilla"].fit(full.drop(columns=missing), n_boot=0)
+        assert fit.vector == pytest.approx(expected.vector, rel=1e-6)
+        assert fit.details["derived"] == [f"{missing} = {how}"]
+    assert LAWS["L_C"].fit(full.drop(columns="flops"), n_boot=0).details["derived"] == ["flops = 6 n_params n_tokens"]
+    assert "column 'n_tokens' is missing" in fit_error(full[["n_params", "loss"]], "chinchilla")
+
+
+@pytest.mark.parametrize(
+    ("condition", "left"),
+    [
+        ("loss<4", [4, 5]),
+        ("loss <= 3.5", [4, 5]),
+        ("L > 0", [2, 4, 5]),
+        ("run = a", [2]),
+        ("run != a", [3, 4, 5]),
+        ("n_params=1e7", [4]),
+    ],
+)
+def test_rows_by_condition(condition: str, left: list[int], tmp_path) -> None:
+    points = read_points(write(tmp_path, GOOD.replace("loss", "L").replace("4.2", "nan")))
+    assert choose_rows(points, [condition], {"loss": "L"}).index.tolist() == left
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("loss", "COLUMN OPERATOR VALUE"),
+        ("size < 3", "column 'size' is missing"),
+        ("loss < high", "'high' is not a number"),
+        ("loss < 0", "no row is left"),
+    ],
+)
+def test_conditions_that_can_not_be_used(condition: str, message: str, tmp_path) -> None:
+    with pytest.raises(UserError, match=message):
+        choose_rows(read_points(write(tmp_path, GOOD)), [condition], {})

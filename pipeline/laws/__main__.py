@@ -17,7 +17,7 @@ from pipeline.laws import LAWS, Fit, Law, load_fit
 from pipeline.laws.allocate import allocate
 from pipeline.laws.compare import compare, table
 from pipeline.laws.fit import NOT_IDENTIFIED
-from pipeline.laws.points import UNITS, read_points
+from pipeline.laws.points import UNITS, choose_rows, read_points
 
 INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
 
@@ -73,6 +73,9 @@ def add_points(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="COLUMN", help="positive weights")
     parser.add_argument(
         "--column", action="append", default=[], metavar="NAME=COLUMN", help="the table's name of a column; may repeat"
+    )
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="CONDITION", help="rows to fit, such as 'loss < 5'; may repeat"
     )
     parser.add_argument("--x", metavar="NAME", help="which column is x of power_plus_constant and power")
     parser.add_argument("--hold-out", metavar="largest=K", help="fit without the K largest and report the error there")
@@ -144,7 +147,8 @@ def run_fit(options: argparse.Namespace) -> int:
         check_plot(options.plot)
     if options.n_boot < 0:
         raise UserError(f"--n-boot: {options.n_boot} must be 0 or more")
-    points = read_points(options.points)
+    table = read_points(options.points)
+    points = choose_rows(table, options.where, columns)
     fit = law.fit(
         points,
         objective=options.objective,
@@ -156,6 +160,8 @@ def run_fit(options: argparse.Namespace) -> int:
         hold_out=hold_out,
         columns=columns,
     )
+    if options.where:
+        fit.details |= {"where": options.where, "rows_left_out": len(table) - len(points)}
     if options.plot:
         write("--plot", options.plot, lambda path: plot(fit, points, path))
     if options.out:
@@ -174,7 +180,9 @@ def summary(fit: Fit) -> str:
     """Return what a reader wants to know of a fit."""
     delta = f", delta {fit.delta:g}" if fit.delta is not None else ""
     lines = [fit.formula(), f"({fit.equation})", "", fit.table(), ""]
-    lines.append(f"points {fit.n_points}, runs {fit.n_runs}")
+    left_out = f" ({fit.details['rows_left_out']} rows left out by --where)" if "where" in fit.details else ""
+    lines.append(f"points {fit.n_points}, runs {fit.n_runs}{left_out}")
+    lines += [f"derived: {how}" for how in fit.details.get("derived", [])]
     if fit.objective is not None:
         lines.append(f"objective {fit.objective_kind}{delta}: {fit.objective:.9g} ({fit.objective_definition})")
         found = f"{fit.starts_at_optimum} of {fit.starts} starts reached it"
@@ -255,9 +263,8 @@ def run_compare(options: argparse.Namespace) -> int:
     laws = {name: find_law(name) for name in names}
     hold_out = find_hold_out(options.hold_out)
     chosen = {name: (law, find_columns(options.column, law, options.x)) for name, law in laws.items()}
-    found = compare(
-        read_points(options.points), chosen, options.objective, options.delta, hold_out, weights=options.weights
-    )
+    points = choose_rows(read_points(options.points), options.where, next(iter(chosen.values()))[1])
+    found = compare(points, chosen, options.objective, options.delta, hold_out, weights=options.weights)
     records = [one.to_dict() for one in found]
     if options.out:
         from pipeline.files import write_json

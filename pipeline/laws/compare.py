@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 from pipeline.laws.estimate import Array
 from pipeline.laws.fit import Fit
 from pipeline.laws.law import Law, split_largest
-from pipeline.laws.points import check_points, rename
+from pipeline.laws.points import check_points, complete, rename
 
 COLUMNS = ("n_params", "n_tokens", "flops", "steps", "position")
 
@@ -99,7 +99,9 @@ def compare(
                 f"{name}: it predicts {law.response}, not {first.response} at each point; it can't be compared"
             )
     chosen = first.choose_columns(points, columns)
-    checked = check_points(rename(points, chosen), first.name, first.inputs, first.response, None)
+    checked = check_points(
+        complete(rename(points, chosen), first.inputs)[0], first.name, first.inputs, first.response, None
+    )
     size = first.size
     kept, held = split_largest(checked, size, hold_out)
     rows = points.loc[kept.index] if "run" in points else points.loc[kept.index].assign(run=kept["run"])
@@ -142,7 +144,7 @@ def _describe(fit: Fit, law: Law, rows: pd.DataFrame, held: pd.DataFrame, column
 
 def _residual(fit: Fit, law: Law, rows: pd.DataFrame, columns: Mapping[str, str]) -> Array:
     """Return ln y - ln f at rows."""
-    table = rename(rows, law.choose_columns(rows, columns))
+    table, _ = complete(rename(rows, law.choose_columns(rows, columns)), law.inputs)
     predicted = fit.predict(**{name: table[name].to_numpy(dtype=float) for name in law.inputs})
     return np.log(table[law.response].to_numpy(dtype=float)) - np.log(predicted)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.laws.estimate import Array, Objective
-from pipeline.laws.frontier import leaders, readings
+from pipeline.laws.frontier import leaders, readings, too_few_between
 from pipeline.laws.optimum import Optima, Optimum, Replicates, parameters
 
 LEAST = 3  # sizes that must take the lead in turn
@@ -43,6 +43,9 @@ class Envelope(Optimum):
                 {"flops": float(c), "reason": f"{len(taking)} sizes take the lead in turn, {LEAST} are needed"}
                 for c in (flops[seen][0], flops[seen][-1])
             ]
+        elif inside.any() and (few := too_few_between(sizes[best[inside]])):
+            left_out.append({"flops": float(flops[inside][0]), "reason": few})
+            inside &= False
         at = best[inside], np.flatnonzero(inside)
         runs = np.array(names)[best[inside]].tolist()
         return Optima(flops[inside], sizes[best[inside]], tokens[at], losses[at], runs, left_out)

@@ -23,7 +23,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 OBJECTIVES = {
     "huber": "sum over points of w * Huber(ln y - ln f), quadratic up to delta",
@@ -355,13 +355,35 @@ def finish_lad(model: Model, y: Array, theta: Array, weights: Array) -> tuple[Ar
     return best if best[2] <= limit else (start, best[1], best[2])
 
 
+def influence(residual: Array, weights: Array, p: int, objective: Objective) -> tuple[Array, float]:
+    """Return how hard each point pulls at the fit, psi(r) / mean psi', in units of the residual, and mean psi'.
+
+    It is the residual itself for least squares. For Huber's function and least absolute deviation mean psi' is the
+    share of residuals within delta; few are, so it is taken from a normal distribution of the residuals' spread.
+    """
+    if objective.kind.startswith("mse"):
+        return residual, 1.0
+    delta = objective.delta if objective.kind == "huber" else LAD_DELTA
+    n = len(residual)
+    spread = 1.4826 * np.median(np.abs(residual)) * np.sqrt(n / max(n - p, 1))
+    slope = float(special.erf(delta / (np.sqrt(2) * max(spread, 1e-300))))
+    return np.clip(residual, -delta, delta) / slope, slope
+
+
 def leverage_correction(
-    design: Array, run_index: NDArray[np.intp], residual: Array, correlation: float = 0.5
+    design: Array,
+    run_index: NDArray[np.intp],
+    residual: Array,
+    pull: Array | None = None,
+    contrasts: Array | None = None,
+    correlation: float = 0.5,
 ) -> tuple[Array, float]:
     """Correct residuals for what the fit took of them, and count the degrees of freedom that are left.
 
     A point with much leverage pulls the fit towards itself, so its residual is too small. With H the hat matrix and
-    g a run, r_g is replaced by (1 - H_gg)^(-1/2) r_g (CR2 of Bell and McCaffrey 2002).
+    g a run, r_g is replaced by (1 - H_gg)^(-1/2) r_g (CR2 of Bell and McCaffrey 2002). Where the fit is robust, the
+    pull is not the residual, and r_g is replaced by what it would be in a fit without the run, to first order:
+    r_g + (1 - H_gg)^(-1) H_gg pull_g (Feng, He and Hu 2011 do so for least absolute deviation).
 
     Parameters
     ----------
@@ -370,6 +392,10 @@ def leverage_correction(
     run_index : ndarray of shape (n_points,)
     residual : ndarray of shape (n_points,)
         Times the root of the weights.
+    pull : ndarray of shape (n_points,), optional
+        Of a robust fit, from `influence`, times the root of the weights.
+    contrasts : ndarray of shape (n, p), optional
+        The combinations of parameters that matter; each parameter by itself when not given.
     correlation : float
         Between residuals of one run, assumed when degrees of freedom are counted.
 
@@ -377,7 +403,7 @@ def leverage_correction(
     -------
     residual : ndarray of shape (n_points,)
     degrees : float
-        Satterthwaite's number for the variance of the parameter that the fewest runs decide.
+        Satterthwaite's number for the variance of the contrast that the fewest runs decide.
 
     Examples
     --------
@@ -388,14 +414,19 @@ def leverage_correction(
     (array([1.333, 1.333, 1.333, 1.333]), 3.0)
     """
     q, _ = np.linalg.qr(design)
-    influence = np.linalg.pinv(design)  # (p, n_points): how each point moves each parameter
+    reach = np.linalg.pinv(design)  # (p, n_points): how each point moves each parameter
+    reach = reach if contrasts is None else contrasts @ reach
     n_runs = int(run_index.max()) + 1
-    corrected, adjusted = residual.copy(), influence.copy()
+    corrected, adjusted = residual.copy(), reach.copy()
     for run in range(n_runs):
         rows = run_index == run
         u, s, _ = np.linalg.svd(q[rows], full_matrices=False)
-        stretch = 1 / np.sqrt(np.clip(1 - s**2, 1e-3, None)) - 1
-        corrected[rows] += u @ (stretch * (u.T @ residual[rows]))
+        left = np.clip(1 - s**2, 1e-3, None)
+        stretch = 1 / np.sqrt(left) - 1
+        if pull is None:
+            corrected[rows] += u @ (stretch * (u.T @ residual[rows]))
+        else:
+            corrected[rows] += u @ ((1 / left - 1) * (u.T @ pull[rows]))
         adjusted[:, rows] += ((adjusted[:, rows] @ u) * stretch) @ u.T
     members = np.equal.outer(np.arange(n_runs), run_index).astype(float)  # (n_runs, n_points)
     by_run = members @ q
@@ -410,17 +441,21 @@ def leverage_correction(
 
 
 WEBB = np.sqrt([0.5, 1.0, 1.5])  # with either sign: six values of variance 1 (Webb 2014)
+FEW_RUNS = 11  # fewer than so many have fewer than 1,000 patterns of signs
 
 
 def wild_replicates(prediction: Array, residual: Array, run_index: NDArray[np.intp], n_boot: int, seed: int) -> Array:
     """Return responses of a wild bootstrap over runs, (n_boot, n_points).
 
     Every point stays where it is; the residuals of a run are multiplied by one random number of mean 0 and variance
-    1, so that the correlation within a run stays too.
+    1, so that the correlation within a run stays too. It is a sign, which keeps the residuals' density at 0, that
+    robust fits depend on; for few runs, which have few patterns of signs, one of Webb's six values.
     """
     rng = np.random.default_rng(seed)
     n_runs = int(run_index.max()) + 1
-    sign = rng.choice([-1.0, 1.0], size=(n_boot, n_runs)) * rng.choice(WEBB, size=(n_boot, n_runs))
+    sign = rng.choice([-1.0, 1.0], size=(n_boot, n_runs))
+    if n_runs < FEW_RUNS:
+        sign *= rng.choice(WEBB, size=(n_boot, n_runs))
     return prediction + residual * sign[:, run_index]
 
 
@@ -433,6 +468,17 @@ def widening(degrees: float) -> float:
     (1.248, 1.006)
     """
     return float(stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
+
+
+def interval_ends(draws: Array, level: float = 0.95) -> Array:
+    """Return the ends of the percentile interval over the first axis, (2, ...), unbiased for few draws.
+
+    Examples
+    --------
+    >>> interval_ends(np.arange(1.0, 40))
+    array([ 1., 39.])
+    """
+    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
 
 
 def pairs_replicates(

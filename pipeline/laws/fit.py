@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
+from pipeline.laws.estimate import interval_ends
 
 if TYPE_CHECKING:
     from pipeline.laws.law import Law
@@ -109,7 +110,7 @@ class Fit:
             nothing = np.full_like(self.predict(**inputs), np.nan)
             return nothing, nothing
         values = self._values(self.draws, inputs)
-        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        low, high = interval_ends(values, level)
         return low, high
 
     def _values(self, vectors: np.ndarray, inputs: dict[str, ArrayLike]) -> np.ndarray:

@@ -44,7 +44,8 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     Raises
     ------
     UserError
-        When fewer than three sizes take the lead in turn, so that the ends can't be told from the middle.
+        When fewer than three sizes take the lead in turn, so that the ends can't be told from the middle, or only one
+        does so between the smallest and the largest: its size is no trend.
 
     Examples
     --------
@@ -67,6 +68,8 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     if not inside.any() or len(np.unique(sizes[best[seen]])) < 3:
         taking = len(np.unique(sizes[best[seen]]))
         raise UserError(f"frontier: {taking} sizes take the lead in turn; at least 3 are needed")
+    if few := too_few_between(sizes[best[inside]]):
+        raise UserError(f"frontier: {few}")
     at = best[inside], np.flatnonzero(inside)
     return pd.DataFrame(
         {
@@ -126,6 +129,14 @@ def leaders(losses: Array, sizes: Array) -> tuple[Array, Array]:
     best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=0)
     inside = (sizes[best] > sizes.min()) & (sizes[best] < sizes.max()) & np.isfinite(losses).any(axis=0)
     return best, inside
+
+
+def too_few_between(leading: Array) -> str | None:
+    """Say which one size leads between the smallest and the largest, when no second does; else return None."""
+    between = np.unique(leading)
+    if len(between) > 1:
+        return None
+    return f"{between[0]:.3g} alone leads between the smallest and the largest size; at least 2 sizes must"
 
 
 def _read(curve: pd.DataFrame, compute: str, column: str, places: Array) -> Array:

@@ -83,8 +83,9 @@ class IsoFLOP(Optimum):
             spare = len(used) - 3 * len(parts)
             if spare < 1:
                 return f"{len(used)} points for {len(parts)} parabolas: nothing is left to tell the noise from"
-            y, factor = self._wild(parts, y[0], w[0], run_index, n_boot, seed), estimate.widening(spare)
-            record |= {"degrees_of_freedom": spare, "widening": factor}
+            y, degrees = self._wild(parts, y[0], w[0], run_index, n_boot, seed)
+            factor = estimate.widening(degrees)
+            record |= {"degrees_of_freedom": degrees, "widening": factor}
         else:
             w, _ = estimate.pairs_replicates(run_index, w[0], n_boot, seed, lambda some: np.ones(len(some), dtype=bool))
         columns, start = [], 0
@@ -97,21 +98,28 @@ class IsoFLOP(Optimum):
         return Replicates(np.array([flops for flops, _ in parts]), values, factor, record)
 
     @staticmethod
-    def _wild(parts, y: Array, w: Array, run_index: Array, n_boot: int, seed: int) -> Array:
+    def _wild(parts, y: Array, w: Array, run_index: Array, n_boot: int, seed: int) -> tuple[Array, float]:
+        """Return replicates of the parabolas, and the degrees of freedom of the slopes of the lines through them."""
         design, fitted = np.zeros((len(y), 3 * len(parts))), np.empty_like(y)
+        ln_c = np.log([flops for flops, _ in parts])
+        along = (ln_c - ln_c.mean()) / ((ln_c - ln_c.mean()) ** 2).sum()
+        contrasts = np.zeros((2, 3 * len(parts)))  # slopes of ln N and of the loss, by the parabolas' coefficients
         start = 0
         for k, (_, rows) in enumerate(parts):
-            part = slice(start, start + len(rows))
+            part, own = slice(start, start + len(rows)), slice(3 * k, 3 * k + 3)
             x = np.log(rows["n_params"].to_numpy())
             u = (x - x.mean()) / x.std()
             basis = np.stack([np.ones_like(u), u, u * u], axis=1)
             root = np.sqrt(w[part])[:, None]
-            fitted[part] = basis @ np.linalg.lstsq(basis * root, y[part] * root[:, 0], rcond=None)[0]
-            design[part, 3 * k : 3 * k + 3] = basis * root
+            c = np.linalg.lstsq(basis * root, y[part] * root[:, 0], rcond=None)[0]
+            fitted[part], design[part, own] = basis @ c, basis * root
+            vertex = -c[1] / (2 * c[2])
+            contrasts[0, own] = along[k] * x.std() * np.array([0, -0.5, -vertex]) / c[2]
+            contrasts[1, own] = along[k] * np.array([1, vertex, vertex**2])
             start = part.stop
         root = np.sqrt(w)
-        residual, _ = estimate.leverage_correction(design, run_index, (y - fitted) * root)
-        return estimate.wild_replicates(fitted, residual / root, run_index, n_boot, seed)
+        residual, degrees = estimate.leverage_correction(design, run_index, (y - fitted) * root, contrasts=contrasts)
+        return estimate.wild_replicates(fitted, residual / root, run_index, n_boot, seed), degrees
 
 
 class IsoFLOPAkima(IsoFLOP):

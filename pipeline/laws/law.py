@@ -17,7 +17,7 @@ from pipeline.laws.estimate import OBJECTIVES, Array, Objective
 from pipeline.laws.fit import Estimate, Fit
 from pipeline.laws.likelihood import deviance
 from pipeline.laws.models import Axis, PowerSum
-from pipeline.laws.points import UNITS, check_points, rename
+from pipeline.laws.points import UNITS, check_points, complete, rename
 from pipeline.laws.separable import starts_of_sum
 
 CLEAR = 1.96  # an exponent nearer to zero than this many standard errors is not told apart from zero
@@ -151,13 +151,15 @@ class Law:
         if bootstrap not in ("wild", "pairs"):
             raise UserError(f"bootstrap: {bootstrap!r} is not wild or pairs")
         columns = self.choose_columns(points, columns)
-        used = check_points(rename(points, columns), self.name, self.inputs, self.response, weights)
+        named, derived = complete(rename(points, columns), self.inputs)
+        used = check_points(named, self.name, self.inputs, self.response, weights)
         kept, held = split_largest(used, self.size, hold_out)
         y, w = kept[self.response].to_numpy(), kept["weight"].to_numpy()
         runs = pd.Index(kept["run"].unique())
         run_index = runs.get_indexer(kept["run"])
         p = len(self.parameters)
         fit = self._empty(chosen, kept, runs, columns)
+        fit.details = {"derived": derived} if derived else {}
         fit.reason = self._too_few(kept)
         if fit.reason:
             return fit
@@ -314,7 +316,10 @@ class Law:
             f = m if objective.logarithmic else np.exp(m)
             residual = (np.log(y) if objective.logarithmic else y) - f
             design = (jacobian if objective.logarithmic else jacobian * f).T * np.sqrt(w)[:, None]
-            residual, degrees = estimate.leverage_correction(design, run_index, residual * np.sqrt(w))
+            pull = None
+            if objective.kind in ("huber", "lad"):
+                pull = estimate.influence(residual, w, len(theta), objective)[0] * np.sqrt(w)
+            residual, degrees = estimate.leverage_correction(design, run_index, residual * np.sqrt(w), pull)
             draws = estimate.wild_replicates(f, residual / np.sqrt(w), run_index, n_boot, seed)
             draws = np.exp(draws) if objective.logarithmic else draws
             solution = estimate.minimise(model, draws, starts, w[None], objective)
@@ -343,7 +348,7 @@ class Law:
             low, high = (None, None)
             with np.errstate(over="ignore"):
                 if len(fit.draws):
-                    low, high = (float(natural(v)) for v in np.quantile(fit.draws[:, k], [0.025, 0.975]))
+                    low, high = (float(natural(v)) for v in estimate.interval_ends(fit.draws[:, k]))
                 result[q.name] = Estimate(float(natural(fit.vector[k])), low, high, q.paper, q.unit)
         return result
 

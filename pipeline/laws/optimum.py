@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.laws.estimate import Array, Objective
 from pipeline.laws.fit import Fit
 from pipeline.laws.law import Law, Parameter, check_objective, plain, r_squared
-from pipeline.laws.points import UNITS, check_points, numbers, rename
+from pipeline.laws.points import UNITS, check_points, complete, numbers, rename
 
 
 @dataclass
@@ -108,7 +108,8 @@ class Optimum(Law):
             raise UserError(f"bootstrap: {bootstrap!r} is not wild or pairs")
         if hold_out < 0:
             raise UserError(f"hold_out: {hold_out} must be 0 or more")
-        used = self.check(rename(points, columns), weights)
+        named, derived = complete(rename(points, columns), self.needs)
+        used = self.check(named, weights)
         runs = pd.Index(used["run"].unique())
         fit = self._empty(chosen, used, runs, columns)
         fit.objective_definition = self.definition
@@ -119,7 +120,7 @@ class Optimum(Law):
                 )
                 return fit
         optima = self.optima(used, chosen)
-        fit.details = describe(optima)
+        fit.details = describe(optima) | ({"derived": derived} if derived else {})
         distinct = np.unique(getattr(optima, self.size))
         if hold_out and hold_out >= len(distinct):
             have = f"{len(distinct)} values of {self.size} have an optimum"

@@ -17,7 +17,7 @@ from pipeline.files import atomic_path
 from pipeline.laws.fit import Fit
 from pipeline.laws.isoflop import IsoFLOP, budgets
 from pipeline.laws.optimum import Optimum
-from pipeline.laws.points import UNITS, rename
+from pipeline.laws.points import UNITS, complete, rename
 
 SUFFIXES = (".png", ".svg", ".pdf")
 SERIES = 9  # at most so many curves are drawn for a law of two inputs
@@ -43,7 +43,7 @@ def plot(fit: Fit, points: pd.DataFrame, path: str | Path) -> None:
     """
     path = check_plot(path)
     law = fit.definition
-    table = rename(points, fit.columns)
+    table, _ = complete(rename(points, fit.columns), getattr(law, "needs", law.inputs))
     names = [name for name in (*UNITS, *law.inputs, law.response) if name in table]
     table = table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in names})
     with matplotlib.rc_context(style.SETTINGS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,13 @@ UNITS = {
     "batch_tokens": "tokens",
     "position": "tokens",
 }
+C_6ND = {
+    "n_tokens": ("flops", "n_params"),
+    "n_params": ("flops", "n_tokens"),
+    "flops": ("n_params", "n_tokens"),
+}
+CONDITION = re.compile(r"(.+?)(<=|>=|!=|<|>|=)(.+)")
+ORDERS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
 INFINITE = ("n_tokens", "steps")  # columns where "inf" means: no limit from this side
 
 
@@ -80,6 +88,71 @@ def rename(points: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFr
     swapped = {theirs: ours for ours, theirs in (columns or {}).items()}
     kept = points.drop(columns=[ours for ours in swapped.values() if ours in points and ours not in swapped])
     return kept.rename(columns=swapped)
+
+
+def complete(points: pd.DataFrame, needs: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Add what a law needs and C = 6 N D gives: n_tokens, n_params or flops, where the other two are there.
+
+    Returns
+    -------
+    points : DataFrame
+    derived : list of str
+        How each column was made, such as "n_tokens = flops / (6 n_params)".
+
+    Examples
+    --------
+    >>> complete(pd.DataFrame({"n_params": ["1e9"], "flops": ["6e19"]}), ["n_tokens"])[1]
+    ['n_tokens = flops / (6 n_params)']
+    """
+    derived = []
+    for name, (one, other) in C_6ND.items():
+        if name in needs and name not in points and one in points and other in points:
+            a, b = numbers(points, one, name), numbers(points, other, name)
+            points = points.assign(**{name: 6 * a * b if name == "flops" else a / (6 * b)})
+            derived.append(f"flops = 6 {one} {other}" if name == "flops" else f"{name} = {one} / (6 {other})")
+    return points, derived
+
+
+def choose_rows(points: pd.DataFrame, conditions: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows that meet every condition, each "COLUMN OPERATOR VALUE" with < <= > >= = or !=.
+
+    COLUMN is the table's name or the law's. A cell that is not a number meets no < or >, so `loss>0` drops the rows
+    without a loss.
+
+    Raises
+    ------
+    UserError
+        For a condition of another form, a column that is missing, or when no row is left.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"L": ["3.1", "nan", "2.9"], "data": ["c4", "c4", "pile"]})
+    >>> choose_rows(table, ["loss > 0", "data = c4"], {"loss": "L"}).index.tolist()
+    [0]
+    """
+    for condition in conditions:
+        match = CONDITION.fullmatch(condition)
+        if not match:
+            raise UserError(
+                f"--where {condition!r}: COLUMN OPERATOR VALUE is needed, such as 'loss < 5' or 'data = c4'"
+            )
+        name, operator, value = (part.strip() for part in match.groups())
+        column = columns.get(name, name)
+        if column not in points:
+            raise UserError(f"--where {condition!r}: column {column!r} is missing; the table has {_names(points)}")
+        cells = pd.to_numeric(points[column], errors="coerce").to_numpy(dtype=float)
+        limit = pd.to_numeric(value, errors="coerce")
+        if operator in ("=", "!="):
+            same = (points[column].astype(str).str.strip() == value).to_numpy() | (cells == limit)
+            kept = same if operator == "=" else ~same
+        elif np.isnan(limit):
+            raise UserError(f"--where {condition!r}: {value!r} is not a number; with text only = and != can be used")
+        else:
+            kept = ORDERS[operator](cells, limit)
+        points = points[kept]
+        if not len(points):
+            raise UserError(f"--where {condition!r}: no row is left")
+    return points
 
 
 def _names(points: pd.DataFrame) -> str:
