@@ -38,7 +38,7 @@ def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "flops": sum(count(run).flops * run.n_steps * run.batch_tokens for run in new),
                 "flops_all": sum(cost.flops(run) for run in new),
                 "core_hours": sum(cost.seconds(run) for run in new) / 3600,
-                "gpu_hours": sum(cost.gpu_seconds(run) for run in new) / 3600,
+                "gpu_hours": sum(cost.gpu_hours(run) for run in new),
                 "disk_mb": sum(cost.disk_mb(run) for run in new),
             }
         )
@@ -54,10 +54,23 @@ def render(rows: Sequence[Mapping[str, Any]], cores: int) -> str:
     hours = total["core_hours"] / cores
     time = f"{60 * hours:.0f} minutes" if hours < 10 else f"{hours:,.0f} hours"
     lines.append(f"{time} of training on {cores} cores like those that were measured (pipeline/cost.py).")
-    lines.append(f"GPU-hours are of {cost.GPU_NAME}, at an assumed utilisation.")
+    lines.append(f"GPU-hours are of {cost.GPU_NAME}, at an assumed utilisation; small runs share the card.")
     if others:
         lines += ["Only when asked for by name:", *map(_line, others)]
     return "\n".join(lines)
+
+
+def text_size(data: Mapping[str, Any]) -> str:
+    """Return what the training text takes on disk, at least: 2 bytes a token, and as much again while it is made.
+
+    Examples
+    --------
+    >>> text_size({"min_train_tokens": 2.2e10})
+    'Text: at least 2.2e+10 tokens, 44 GB of token files, and as much again while they are made.'
+    """
+    tokens = data["min_train_tokens"]
+    size = _size(2e-6 * tokens)
+    return f"Text: at least {tokens:.3g} tokens, {size} of token files, and as much again while they are made."
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -82,7 +95,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="the config as JSON")
     parser.add_argument("--cores", type=int, required=True, help="cores that train at once")
     options = parser.parse_args(argv)
-    print(render(sweep_costs(json.loads(options.config)), options.cores))
+    config = json.loads(options.config)
+    print(render(sweep_costs(config), options.cores))
+    print(text_size(config["data"]))
 
 
 if __name__ == "__main__":
