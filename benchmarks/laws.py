@@ -173,14 +173,13 @@ def holds(simulation: Simulation, n_boot: int, seed: int) -> dict[str, bool] | N
     return {name: bool(inside) for name, inside in found.items()}
 
 
-def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> dict[str, Any]:
-    """Print and return a table: law, parameter, share of data sets whose 95 % interval holds the truth."""
+def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> None:
+    """Print and keep a table: law, parameter, share of data sets whose 95 % interval holds the truth."""
     print(
         f"{data_sets} data sets, {n_boot} replicates; 95 % intervals (chance alone: "
         f"+- {196 * np.sqrt(0.95 * 0.05 / data_sets):.1f} %)"
     )
     print("| law | data | parameter | covered | not identified |\n| --- | --- | --- | --- | --- |")
-    found: dict[str, Any] = {}
     with ProcessPoolExecutor(workers) as pool:
         for simulation in SIMULATIONS:
             if laws and simulation.law not in laws:
@@ -191,14 +190,14 @@ def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> 
             shares = {name: float(np.mean([one[name] for one in known])) for name in (known[0] if known else ())}
             for name, share in shares.items():
                 print(f"| {simulation.law} | {simulation.data} | {name} | {share:.1%} | {lost} |", flush=True)
-            found[f"{simulation.law}, {simulation.data}"] = {
+            record = {
                 "data_sets": data_sets,
                 "replicates": n_boot,
                 "not_identified": lost,
                 "covered": {name: round(share, 4) for name, share in shares.items()},
             }
-    before = read_json(RESULTS).get("laws", {}).get("coverage", {}) if RESULTS.exists() else {}
-    return {"coverage": before | found}
+            known_before = read_json(RESULTS).get("laws", {}).get("coverage", {}) if RESULTS.exists() else {}
+            keep({"coverage": known_before | {f"{simulation.law}, {simulation.data}": record}})
 
 
 def main() -> None:
@@ -213,10 +212,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.coverage:
-        found = coverage(options.data_sets, options.refits or 400, options.laws, options.workers)
+        coverage(options.data_sets, options.refits or 400, options.laws, options.workers)
     else:
-        found = speed(options.points, options.refits or 1000, options.starts, options.workers)
-    keep(found)
+        keep(speed(options.points, options.refits or 1000, options.starts, options.workers))
 
 
 if __name__ == "__main__":
