@@ -49,10 +49,11 @@ class Torchrun(Group):
     """The processes that torchrun started."""
 
     def __init__(self, device: str) -> None:
+        import torch
         from torch import distributed
 
         # Gradients go from card to card; what processes agree on stays on the host, and waits for no card.
-        backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+        backend = "cpu:gloo,cuda:nccl" if device != "cpu" and torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=TIMEOUT)
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
 
@@ -93,9 +94,11 @@ def become_several(run: Run, arguments: Sequence[str]) -> None:
 
     The cards are leased first, and stay so as long as torchrun lives. Else this returns.
     """
-    visible = lease.visible_cards()
-    wanted = cost.cards(run, most=len(visible)) if len(visible) > 1 else 1
-    if wanted == 1 or started_by_torchrun():
+    visible = lease.visible_cards() if lease.has_driver() else []
+    if len(visible) < 2 or started_by_torchrun():
+        return
+    wanted = cost.cards(run, most=len(visible), memory=lease.card_bytes())
+    if wanted == 1:
         return
     held = lease.take(visible, n_cards=wanted)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[number] for number in held.numbers)

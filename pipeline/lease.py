@@ -38,6 +38,13 @@ def has_driver() -> bool:
     return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
 
 
+def card_bytes() -> float:
+    """Return the memory of the first visible card; the others are taken to be like it."""
+    import torch
+
+    return float(torch.cuda.get_device_properties(0).total_memory)
+
+
 class Lease:
     """Slots that this process holds.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,30 @@ def test_merging_in_many_ranges_changes_nothing(
     monkeypatch.setattr(tokens_module, "MERGE_TOKENS", 700)
     run(corpora, tokenizer, tmp_path / "again" / "meta.json")
     assert files_in(tmp_path / "again") == files_in(tmp_path / "tokens")
+
+
+def test_merging_takes_the_memory_of_a_range_however_many_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times the tokens take the same memory."""
+    monkeypatch.setattr(tokens_module, "MERGE_TOKENS", 50_000)
+
+    def peak(n_parts: int) -> int:
+        parts = []
+        for number in range(n_parts):
+            path = tmp_path / f"{n_parts}-{number}.bin"
+            rng = np.random.default_rng(number)
+            rng.integers(0, 100, 500_000).astype("<u2").tofile(path)
+            ends = np.arange(1, 101) * 5000
+            parts.append(tokens_module.Part("corpus", np.sort(rng.random(100)), ends, 2 * ends, path))
+        tracemalloc.start()
+        counted = tokens_module._merge(parts, 0.0, 1.0, tmp_path / "all.bin")
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert counted["tokens"] == n_parts * 500_000
+        return highest
+
+    assert peak(8) < 1.5 * peak(2)
 
 
 def test_how_documents_are_cut_into_files_changes_nothing(

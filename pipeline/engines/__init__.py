@@ -153,7 +153,7 @@ def make_engine(
 
     if not cuda:
         return TorchEngine(run, "cpu", threads, compile)
-    slots = cost.card_slots(run)
+    slots = cost.card_slots(run, lease.card_bytes())
     held = lease.take(lease.visible_cards(), slots)
     made = TorchEngine(run, f"cuda:{held.numbers[0]}", threads, compile, slots=slots)
     made.lease = held  # the card is this process's as long as the engine is

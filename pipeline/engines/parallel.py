@@ -189,7 +189,7 @@ class Block(nn.Module):
         def apply(x: Tensor) -> Tensor:
             return transformer.block(_own(self), x, self._run, dropout)
 
-        return transformer.repeatable(apply, x) if self._recompute else apply(x)
+        return transformer.repeatable(apply, x, random=dropout > 0) if self._recompute else apply(x)
 
 
 def _slashes(name: str) -> str:

@@ -70,13 +70,16 @@ class TorchEngine:
         self.run, self.device = run, torch.device(device)
         self._on_card = self.device.type == "cuda"
         if self._on_card:
+            self.device = torch.device("cuda", self.device.index or 0)
             torch.cuda.set_device(self.device)
             if run.precision == "bfloat16":
                 torch.set_float32_matmul_precision("high")  # for what autocast leaves in float32
         self.fit = fit or self._fit_device(slots)
         self._weights = self._make_weights()
         self._leaves = list(self._weights.values())
-        self._optimizer = _optimizer(run, self._leaves)
+        steps_alike = run.optimizer == "adamw" and not run.dropout and not self.fit.recompute
+        self._has_graph = self._on_card and steps_alike and self._alone()
+        self._optimizer = _optimizer(run, self._leaves, self._has_graph)
         self._compiled = None
         if compile or (compile is None and self._on_card and cost.gpu_seconds(run) > COMPILE_SECONDS):
             self._compiled = torch.compile(self._losses)
@@ -181,10 +184,8 @@ class TorchEngine:
 
     def _forget_graph(self) -> None:
         """Start anew with the CUDA graph, where the steps are of the kind that has one."""
-        fixed = self.run.optimizer == "adamw" and not self.run.dropout and not self.fit.recompute
-        self._replayed = None
-        if self._on_card and fixed and self._alone():
-            self._replayed = Replayed(lambda batch: self._update(batch, self.run.noise))
+        update = Replayed(lambda batch: self._update(batch, self.run.noise))
+        self._replayed = update if self._has_graph else None
 
     def _alone(self) -> bool:
         """Return whether no other process trains the same run."""
@@ -292,7 +293,7 @@ def head_losses(weights: transformer.Weights, x: Tensor, targets: Tensor) -> Ten
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
 
 
-def _optimizer(run: Run, leaves: list[Tensor]) -> torch.optim.Optimizer:
+def _optimizer(run: Run, leaves: list[Tensor], graph: bool) -> torch.optim.Optimizer:
     """Return AdamW or Adafactor; weights decay in matrices, embeddings included, and not in norms and biases.
 
     Adafactor's steps are relative, as in Shazeer & Stern 2018: min(lr, step^-1/2) times the size of each weight.
@@ -303,11 +304,10 @@ def _optimizer(run: Run, leaves: list[Tensor]) -> torch.optim.Optimizer:
     ]
     if run.optimizer == "adafactor":
         return torch.optim.Adafactor(groups, lr=run.lr)
-    betas, device = (run.beta1, run.beta2), leaves[0].device
-    if device.type == "cuda":  # a rate and a count of steps on the device can be part of a CUDA graph
-        lr = torch.tensor(run.lr, device=device)
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=run.eps, fused=True, capturable=True)
-    return torch.optim.AdamW(groups, lr=run.lr, betas=betas, eps=run.eps, fused=True)
+    betas = (run.beta1, run.beta2)
+    # In a CUDA graph the rate must be a tensor, and the count of steps on the device.
+    lr = torch.tensor(run.lr, device=leaves[0].device) if graph else run.lr
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=run.eps, fused=True, capturable=graph)
 
 
 def _dropout_seed(seed: int, step: int, stream: int = 0) -> int:

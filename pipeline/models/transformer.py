@@ -47,7 +47,7 @@ def stack(weights: Weights, x: Tensor, run: Run, dropout: float, recompute: bool
     """Apply every block once."""
     for number in range(run.n_layer):
         own = {name: weights[f"block.{number}.{name}"] for name in BLOCK}
-        x = repeatable(block, own, x, run, dropout) if recompute else block(own, x, run, dropout)
+        x = repeatable(block, own, x, run, dropout, random=dropout > 0) if recompute else block(own, x, run, dropout)
     return x
 
 
@@ -58,9 +58,12 @@ def block(own: Weights, x: Tensor, run: Run, dropout: float) -> Tensor:
     return x + F.dropout(up @ own["down"], dropout)
 
 
-def repeatable(function: Callable[..., Tensor], *arguments: object) -> Tensor:
-    """Call a function whose activations are not kept but made again in the backward pass."""
-    return checkpoint(function, *arguments, use_reentrant=False)
+def repeatable(function: Callable[..., Tensor], *arguments: object, random: bool = False) -> Tensor:
+    """Call a function whose activations are not kept but made again in the backward pass.
+
+    `random` says that it draws numbers, the same ones twice: that can't be part of a CUDA graph.
+    """
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=random)
 
 
 def attention(x: Tensor, qkv: Tensor, out: Tensor, run: Run) -> Tensor:
