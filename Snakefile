@@ -12,7 +12,7 @@
 
 <corpus>, <tokens> and <run> end in a hash of all that can change them, so presets and figures share them.
 
-Targets: figures (the default, with tables), data, runs, evaluations, laws, tables, report, plan.
+Targets: all (the default: figures and tables), figures, data, runs, evaluations, laws, tables, report, plan.
 One stage again: snakemake --cores all figures --forcerun fit
 """
 
@@ -35,3 +35,11 @@ include: "rules/evaluate.smk"
 include: "rules/laws.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+
+
+rule all:
+    """What is made when no target is named: every figure and table."""
+    default_target: True  # in an included file this would be forgotten at its end
+    input:
+        rules.figures.input,
+    localrule: True

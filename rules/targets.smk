@@ -3,7 +3,6 @@
 
 rule figures:
     """Draw every figure of the paper, and make every table."""
-    default_target: True
     input:
         figure_files(),
         table_files(),

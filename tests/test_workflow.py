@@ -58,6 +58,13 @@ def test_every_stage_is_a_target(target, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_without_a_target_everything_is_made(tmp_path):
+    everything = planned("figures", "--config", "preset=test", cwd=tmp_path)
+    default = planned("--config", "preset=test", cwd=tmp_path)
+    assert everything.pop("figures") == default.pop("all") == 1
+    assert default == everything
+
+
 def test_the_slurm_profile_resolves(tmp_path):
     done = snakemake("--dry-run", "--profile", str(ROOT / "slurm"), "figures", "--config", "preset=test", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

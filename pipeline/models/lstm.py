@@ -5,8 +5,8 @@
     logits = norm(x) @ embedding^T
 
 The input has unit variance at the start: embeddings that suit the de-embedding are far below what opens a gate. Layers
-from the second on add to their input: without that, 2 and 4 layers learned far slower than one. An LSTM's output lies in
-(-1, 1); the norm before the tied de-embedding gives it the scale that the Transformers have, so that both families
+from the second on add to their input: without that, four layers learn far more slowly than two. An LSTM's output lies
+in (-1, 1); the norm before the tied de-embedding gives it the scale that the Transformers have, so that both families
 start from the same loss. Dropout on the input, between layers and before the norm.
 """
 
