@@ -16,6 +16,7 @@ counted as 6 (N + n_vocab d_model) + 6 n_layer n_ctx d_model a token.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -117,7 +118,7 @@ def nanogpt_step(run: Run) -> Callable[[np.ndarray], float]:
 
     def step(tokens: np.ndarray) -> float:
         batch = torch.from_numpy(tokens.astype(np.int64))
-        _, loss = model(batch[:, :-1], batch[:, 1:])
+        _, loss = model(batch[:, :-1].contiguous(), batch[:, 1:].contiguous())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), run.clip)
         optimizer.step()
@@ -164,7 +165,9 @@ def work() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         function = {"training": training_rate, "matrix": matrix_rate}[request.pop("measure")]
-        print(json.dumps(function(**request)), flush=True)
+        with contextlib.redirect_stdout(sys.stderr):  # nanoGPT talks
+            result = function(**request)
+        print(json.dumps(result), flush=True)
 
 
 class Worker:
