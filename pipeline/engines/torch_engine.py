@@ -216,7 +216,8 @@ class TorchEngine:
             else:
                 x = HIDDEN[run.family](self._weights, tokens[:, :-1], run, dropout, self.fit.recompute)
                 return chunked_losses(self._weights, x, targets, self.fit.chunk)
-        return F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
+        losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")  # rows lie together
+        return losses.view_as(targets)
 
     def _autocast(self) -> bool:
         """Return whether matrix products are in bfloat16; on a GPU autocast would make LSTMs float16: they stay."""
