@@ -179,7 +179,11 @@ def fit_law(name: str, sweeps: Tables, fits: Fits, n_boot: int, seed: int) -> Fi
         return LAWS[recipe.law].not_fitted(str(error))
     if points.empty:
         raise UserError(f"{name}: no run of {', '.join(CATALOG[name].sweeps)} is left to fit")
-    return LAWS[recipe.law].fit(points, n_boot=n_boot, seed=seed, hold_out=recipe.hold_out)
+    law = LAWS[recipe.law]
+    fit = law.fit(points, n_boot=n_boot, seed=seed)
+    if recipe.hold_out and fit.identified:
+        fit.held_out = law.fit(points, n_boot=n_boot, seed=seed, hold_out=recipe.hold_out).held_out
+    return fit
 
 
 def named_paths(options: Sequence[str]) -> dict[str, str]:

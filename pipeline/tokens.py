@@ -16,13 +16,14 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from pipeline.corpora import read_documents, read_meta
 from pipeline.errors import UserError, command
@@ -142,17 +143,23 @@ def _write_part(
     tokenizer: Tokenizer, folder: Path, file: str, seed: int, share: float, path: Path, index: Path
 ) -> None:
     end = tokenizer.token_to_id(END_OF_TEXT)
-    tokens: list[np.ndarray] = []
     keys: list[np.ndarray] = []
     sizes: list[int] = []
-    for batch in read_documents(folder, parts=[file]):
-        batch_keys = order_keys(batch.column("hash").to_numpy(), seed)
-        chosen = np.flatnonzero(batch_keys < share)
-        texts = batch.column("text").take(chosen).to_pylist()
-        keys.append(batch_keys[chosen])
-        sizes += [len(text.encode()) for text in texts]
-        for encoding in tokenizer.encode_batch_fast(texts):
-            tokens.append(np.array([*encoding.ids, end], dtype=TOKEN_TYPE))
+
+    def texts() -> Iterator[list[str]]:
+        for batch in read_documents(folder, parts=[file]):
+            batch_keys = order_keys(batch.column("hash").to_numpy(), seed)
+            chosen = np.flatnonzero(batch_keys < share)
+            found = batch.column("text").take(chosen).to_pylist()
+            keys.append(batch_keys[chosen])
+            sizes.extend(len(text.encode()) for text in found)
+            yield found
+
+    tokens = [
+        np.array([*encoding.ids, end], dtype=TOKEN_TYPE)
+        for encodings in _encoded_ahead(tokenizer, texts())
+        for encoding in encodings
+    ]
     order = np.argsort(np.concatenate(keys), kind="stable")
     with atomic_path(path) as temporary, open(temporary, "wb") as binary:
         for number in order:
@@ -164,6 +171,18 @@ def _write_part(
             ends=np.cumsum([len(tokens[number]) for number in order], dtype=np.int64),
             bytes=np.array(sizes, dtype=np.int64)[order],
         )
+
+
+def _encoded_ahead(tokenizer: Tokenizer, batches: Iterator[list[str]]) -> Iterator[list[Encoding]]:
+    """Yield the encodings of each batch of texts, while the library is at the next one."""
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        pending: list[Future[list[Encoding]]] = []
+        for texts in batches:
+            pending.append(ahead.submit(tokenizer.encode_batch_fast, texts))
+            if len(pending) > 1:
+                yield pending.pop(0).result()
+        for last in pending:
+            yield last.result()
 
 
 def _check_documents(parts: Sequence[Part], corpora: Mapping[str, Path]) -> None:

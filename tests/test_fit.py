@@ -86,6 +86,14 @@ def test_a_run_that_never_repeats_a_token_has_infinite_data(sweeps):
     assert points.run.is_unique
 
 
+def test_the_held_out_size_is_part_of_the_law_itself(sweeps):
+    points = ends(sweeps, {})
+    fit = fit_law("L_N", sweeps, {}, n_boot=0, seed=0)
+    assert set(fit.runs) == set(points.run)
+    assert fit.held_out["n_params"] == [points.n_params.max()] * len(fit.held_out["runs"])
+    assert fit.held_out["rms_ln"] > 0
+
+
 def test_errors_name_the_law(sweeps):
     with pytest.raises(UserError, match="law: 'L_X' is not one of"):
         fit_law("L_X", sweeps, {}, 0, 0)
