@@ -18,7 +18,7 @@ import pandas as pd
 from pipeline.errors import UserError, command
 from pipeline.experiment import Experiment
 from pipeline.files import atomic_path, read_json
-from pipeline.report.costs import by_sweep
+from pipeline.report.costs import by_sweep, needed_runs
 from pipeline.tables.table import text
 
 PICTURES = ("fig01", "fig04", "fig09")
@@ -106,19 +106,21 @@ def times(experiment: Experiment, logs: Path) -> str:
         if row["recorded"]
     ]
     parts: dict[str, float] = {}
-    for path in sorted((logs / "timing").glob("*.json")):
+    runs = [run.id for run in needed_runs(experiment)]
+    for path in filter(Path.is_file, (logs / "timing" / f"{run}.json" for run in runs)):
         for part, seconds in read_json(path)["seconds"].items():
             parts[part] = parts.get(part, 0.0) + seconds
     total = sum(parts.values())
     shares = ", ".join(f"{part} {seconds / total:.1%}" for part, seconds in sorted(parts.items(), key=lambda p: -p[1]))
-    wall = experiment_wall(logs)
+    wall = experiment_wall(logs, runs)
     table = markdown(rows, ["sweep", "runs", "of them first here", "planned (core-minutes)", "measured (core-minutes)"])
     return f"{table}\n\nWhere the time of the training jobs went: {shares}. {wall}"
 
 
-def experiment_wall(logs: Path) -> str:
-    """Return the wall time from the start of the first data job to the end of the last training."""
-    records = {name: list((logs / name).glob("*.jsonl")) for name in ("fetch_corpus", "train")}
+def experiment_wall(logs: Path, runs: Sequence[str]) -> str:
+    """Return the wall time from the start of the first data job to the end of the last training of some runs."""
+    trained = [path for path in (logs / "train" / f"{run}.jsonl" for run in runs) if path.is_file()]
+    records = {"fetch_corpus": list((logs / "fetch_corpus").glob("*.jsonl")), "train": trained}
     for name, paths in records.items():
         if not paths:
             raise UserError(f"{logs}/{name}: no record of a job is there")

@@ -58,6 +58,13 @@ def number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
+def needed_runs(experiment: Experiment) -> list[Run]:
+    """Return the runs behind the wanted figures and tables, each once."""
+    needed = catalog.all_sweeps(experiment.needs)
+    members = (member for name, sweep in experiment.sweeps.items() if name in needed for member in sweep)
+    return list(dict.fromkeys(member.run for member in members))
+
+
 def by_sweep(experiment: Experiment, logs: Path) -> list[dict[str, Any]]:
     """Return a row a sweep that is needed, and a total; a run of several sweeps is counted in the first of them."""
     rows: list[dict[str, Any]] = []
