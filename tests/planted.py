@@ -50,7 +50,7 @@ LADDER = [(1, 16), (2, 16), (2, 24), (2, 32), (2, 48), (2, 64), (2, 96), (2, 128
 """Shapes of the sizes sweep, (n_layer, d_model)."""
 SHOWN = [(1, 16)]
 """Shapes that are shown but not fitted."""
-FEW = [(1, 16), (2, 16), (2, 32), (2, 64)]
+FEW = [(1, 16), (2, 16), (2, 32), (2, 48), (2, 64)]
 """A ladder as small as that of the test preset."""
 
 

@@ -58,7 +58,7 @@ def draw(inputs: Inputs) -> Drawing:
     view(drawing, "steps", bottom=0)
     view(drawing, "size")
     low, high = drawing.axes["size"].get_ylim()
-    if high / low < 2:  # one size is the best everywhere
+    if low > 0 and high / low < 2:  # one size is the best everywhere
         drawing.axes["size"].set_ylim(low / 3, high * 3)
     style.log_axis(drawing.axes["size"], "Parameters (non-embedding)", axis="y")
     drawing.legend("size", "upper left")

@@ -60,11 +60,14 @@ def _once(drawing: Drawing, panel: str, label: str | None) -> str | None:
 def view(drawing: Drawing, panel: str, bottom: float | None = None, margin: float = 0.05) -> None:
     """Set the ends of y by the points, their bars, and the lines of a panel: bands of a law may go beyond the edge.
 
-    Call it when the panel's scale is set. `bottom` is the lower end, if it is to be a round one.
+    Call it when the panel's scale is set. `bottom` is the lower end, if it is to be a round one. A panel in which
+    nothing is drawn, because no law of its is identified, keeps its ends.
     """
     axes, table = drawing.axes[panel], drawing.table()
     table = table[(table.panel == panel) & (table.kind != "band")]
     y = table[["y", "low", "high"]].stack()
+    if y.empty:
+        return
     scale = axes.yaxis.get_transform()
     low, high = scale.transform(y.min()), scale.transform(y.max())
     edge = margin * (high - low)
