@@ -78,6 +78,12 @@ class Experiment:
         return {name: runs_of_sweep(name, self.config, self.tokens_id) for name in self.config["sweeps"]}
 
     @cached_property
+    def wanted_sweeps(self) -> dict[str, list[Member]]:
+        """Sweep -> its members, of the sweeps that the wanted figures and tables read."""
+        wanted = catalog.all_sweeps(self.needs)
+        return {name: members for name, members in self.sweeps.items() if name in wanted}
+
+    @cached_property
     def runs(self) -> dict[str, Run]:
         """Run id -> run."""
         return {member.run.id: member.run for members in self.sweeps.values() for member in members}

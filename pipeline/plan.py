@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import cost
-from pipeline.catalog import all_sweeps
 from pipeline.counts import count
 from pipeline.errors import command
 from pipeline.experiment import Experiment
@@ -23,7 +22,7 @@ def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     reads come last, with `wanted` False.
     """
     rows, seen = [], set()
-    wanted = all_sweeps(Experiment(config).needs)
+    wanted = Experiment(config).wanted_sweeps
     for name in sorted(config["sweeps"], key=lambda name: name not in wanted):
         runs = [member.run for member in runs_of_sweep(name, config, config["data"]["name"])]
         new: list[Run] = [run for run in runs if run not in seen]

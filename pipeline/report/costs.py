@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import catalog, cost
+from pipeline import cost
 from pipeline.counts import PF_DAY, count
 from pipeline.experiment import Experiment
 from pipeline.files import read_json
@@ -60,18 +60,15 @@ def number(value: Any) -> float | None:
 
 def needed_runs(experiment: Experiment) -> list[Run]:
     """Return the runs behind the wanted figures and tables, each once."""
-    needed = catalog.all_sweeps(experiment.needs)
-    members = (member for name, sweep in experiment.sweeps.items() if name in needed for member in sweep)
-    return list(dict.fromkeys(member.run for member in members))
+    return list(dict.fromkeys(member.run for sweep in experiment.wanted_sweeps.values() for member in sweep))
 
 
 def by_sweep(experiment: Experiment, logs: Path) -> list[dict[str, Any]]:
     """Return a row a sweep that is needed, and a total; a run of several sweeps is counted in the first of them."""
     rows: list[dict[str, Any]] = []
     seen: set[Run] = set()
-    needed = catalog.all_sweeps(experiment.needs)
-    for name in [name for name in experiment.sweeps if name in needed]:
-        runs = [member.run for member in experiment.sweeps[name]]
+    for name, members in experiment.wanted_sweeps.items():
+        runs = [member.run for member in members]
         new = [record(run, logs) for run in runs if run not in seen]
         seen.update(runs)
         rows.append({"sweep": name, "runs": len(runs), "records": new})
