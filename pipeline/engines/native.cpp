@@ -71,6 +71,7 @@ typedef Word Words __attribute__((vector_size(W * 4), may_alias));
 
 inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
+typedef uint16_t Half __attribute__((may_alias));
 // Words may start at half a vector, in a 16-bit format.
 typedef Word LooseWords __attribute__((vector_size(W * 4), aligned(4), may_alias));
 inline Words load(const Word* p) { return *reinterpret_cast<const LooseWords*>(p); }
@@ -234,11 +235,12 @@ inline void gelu(Vector u, Vector& value, Vector& slope) {
 
 // ---------------------------------------------------------------------------------------------------- formats
 
-// A product is a sum over depth of a left operand's word, broadcast, times a vector of the right operand. A matrix that
-// is an operand is kept in one or two forms:
+// A product is a sum over depth of an element of the left operand, broadcast, times a vector of the right operand. An
+// element is what is read and broadcast at once: one number, or two neighbours in depth. A matrix that is an operand is
+// kept in one form that serves all, or in two:
 //
-//   first    for  X @ ..                     (words of one row, one or two elements of depth in each)
-//   second   for  X^T @ .. and  .. @ X       (as said by the format)
+//   first    for  X @ ..
+//   second   for  X^T @ .. and  .. @ X
 //
 // Formats differ in what a word holds, so only they know the addresses.
 struct Matrix {
@@ -259,12 +261,14 @@ struct Right {
 // float32: a word is an element, and one form serves all.
 struct Float32 {
     using Sum = Vector;
-    static constexpr int DEPTH = 1;    // elements of depth in a word
+    using Element = Word;
+    static constexpr int DEPTH = 1;    // numbers of depth in an element
+    static constexpr int ACROSS = 1;   // columns in a word of the first form
     static constexpr int HALVES = 1;   // vectors of floats in a Sum
-    static constexpr long FLUSH = 0;   // words after which a Sum is taken over into float32; 0: it is float32
+    static constexpr long SEGMENT = 512;  // elements of depth summed up at once
     static constexpr bool PLAIN = true;  // a matrix of floats is an operand as it is
 
-    static Sum multiply_add(Word left, Words right, Sum sum) {
+    INLINE static Sum multiply_add(const Element& left, Words right, Sum sum) {
         float x;
         std::memcpy(&x, &left, 4);
         return sum + x * (Vector)right;
@@ -276,28 +280,29 @@ struct Float32 {
     static Matrix at(const Matrix& m, long i, long j) {
         return {m.first + i * m.ld_first + j, nullptr, m.ld_first, m.ld_second};
     }
-    static const Word* transposed(const Matrix& m) { return m.first; }
+    static const Element* left(const Matrix& m) { return m.first; }
+    static long left_ld(const Matrix& m) { return m.ld_first; }
+    static const Element* transposed(const Matrix& m) { return m.first; }
     static long transposed_ld(const Matrix& m) { return m.ld_first; }
     static Right right(const Matrix& m) { return {m.first, m.ld_first, W}; }
 
-    // Rows i and i + 1, W columns from j; i is even. `put` makes what X and X^T need on the left, `put_both` also what
-    // X needs on the right.
+    // Rows i and i + 1, W columns from j; i is even. `put` makes an operand, `keep` only what `get` reads.
     static void put(const Matrix& m, long i, long j, Vector a, Vector b) {
         store(m.first + i * m.ld_first + j, (Words)a);
         store(m.first + (i + 1) * m.ld_first + j, (Words)b);
     }
-    static void put_both(const Matrix& m, long i, long j, Vector a, Vector b) { put(m, i, j, a, b); }
-    static void put_right(const Matrix& m, long i, long j, Vector a, Vector b) { put(m, i, j, a, b); }
-    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, a, b); }
+    static void keep(const Matrix& m, long i, long j, Vector a, Vector b) { put(m, i, j, a, b); }
     static Vector get(const Matrix& m, long i, long j) { return (Vector)load(m.first + i * m.ld_first + j); }
+    // The same of sums as they are; without `all` only the first W columns of them.
+    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, a, b); }
+    static Sum times(Sum s, const Matrix& m, long i, long j) { return s * get(m, i, j); }
 
     // A vector of a packed right operand from DEPTH rows of floats, of which `real` columns exist.
     static Words pack(const float* rows, long, long) { return (Words)load(rows); }
-    // W rows of words of a first form, transposed (v[c] has word c of every row), as rows of a right operand.
-    static void put_transposed(const Words* v, Word* to, long ld) {
-        for (int c = 0; c < W; c++) store(to + c * ld, v[c]);
+    // W rows of a first form, transposed (v[c] has word c of every row), as columns `row` .. of a right operand.
+    static void put_transposed(const Words* v, long row, Word* to, long ld) {
+        for (int c = 0; c < W; c++) store(to + c * ld + row, v[c]);
     }
-    static long transposed_at(long row) { return row; }  // words into a transposed row, for row `row` of the original
 };
 
 #if OPERANDS == BFLOAT16
@@ -305,12 +310,14 @@ struct Float32 {
 // second has pairs of rows, for each column.
 struct BFloat16 {
     using Sum = __m512;
+    using Element = Word;
     static constexpr int DEPTH = 2;
+    static constexpr int ACROSS = 2;
     static constexpr int HALVES = 1;
-    static constexpr long FLUSH = 0;
+    static constexpr long SEGMENT = 512;
     static constexpr bool PLAIN = false;
 
-    static Sum multiply_add(Word left, Words right, Sum sum) {
+    INLINE static Sum multiply_add(const Element& left, Words right, Sum sum) {
         return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)left), (__m512bh)right);
     }
     static Vector part(Sum s, int) { return (Vector)s; }
@@ -320,7 +327,9 @@ struct BFloat16 {
     static Matrix at(const Matrix& m, long i, long j) {
         return {m.first + i * m.ld_first + j / 2, m.second + i / 2 * m.ld_second + j, m.ld_first, m.ld_second};
     }
-    static const Word* transposed(const Matrix& m) { return m.second; }
+    static const Element* left(const Matrix& m) { return m.first; }
+    static long left_ld(const Matrix& m) { return m.ld_first; }
+    static const Element* transposed(const Matrix& m) { return m.second; }
     static long transposed_ld(const Matrix& m) { return m.ld_second; }
     static Right right(const Matrix& m) { return {m.second, m.ld_second, W}; }
 
@@ -331,111 +340,98 @@ struct BFloat16 {
     static __m512i interleaving() {  // 0, 16, 1, 17, ..
         return _mm512_add_epi32(_mm512_set1_epi32(16 << 16), _mm512_mullo_epi32((__m512i)lanes(), _mm512_set1_epi32(0x10001)));
     }
-    static void put_first(const Matrix& m, long i, long j, Vector a, Vector b) {
+    static void keep(const Matrix& m, long i, long j, Vector a, Vector b) {
         const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
         _mm256_store_si256((__m256i*)(m.first + i * m.ld_first + j / 2), _mm512_castsi512_si256(both));
         _mm256_store_si256((__m256i*)(m.first + (i + 1) * m.ld_first + j / 2), _mm512_extracti64x4_epi64(both, 1));
     }
-    static void put_right(const Matrix& m, long i, long j, Vector a, Vector b) {
+    static void put(const Matrix& m, long i, long j, Vector a, Vector b) {
+        keep(m, i, j, a, b);
         store(m.second + i / 2 * m.ld_second + j, pairs(a, b));
     }
-    static void put(const Matrix& m, long i, long j, Vector a, Vector b) {
-        put_first(m, i, j, a, b);
-        put_right(m, i, j, a, b);
-    }
-    static void put_both(const Matrix& m, long i, long j, Vector a, Vector b) { put(m, i, j, a, b); }
-    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, (Vector)a, (Vector)b); }
     static Vector get(const Matrix& m, long i, long j) {
         const __m256i pairs_of_row = _mm256_load_si256((const __m256i*)(m.first + i * m.ld_first + j / 2));
         return (Vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(pairs_of_row), 16);
     }
+    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, (Vector)a, (Vector)b); }
+    static Sum times(Sum s, const Matrix& m, long i, long j) { return (Sum)((Vector)s * get(m, i, j)); }
 
     static Words pack(const float* rows, long ld, long) { return pairs(load(rows), load(rows + ld)); }
-    static void put_transposed(const Words* v, Word* to, long ld) {
-        for (int c = 0; c < W; c++) store(to + c * ld, v[c]);
+    static void put_transposed(const Words* v, long row, Word* to, long ld) {
+        for (int c = 0; c < W; c++) store(to + c * ld + row, v[c]);
     }
-    static long transposed_at(long row) { return row; }
 };
 #endif
 
 #if OPERANDS == FLOAT16
-// float16 with its own multiply-add, 32 columns at a time. A word of the first form is one element twice, so that a
-// broadcast of words is one of elements; it serves X^T too. The second form has plain elements, for the right. Sums of
-// products stay in float16 for FLUSH steps of depth, whose rounding is below that of bfloat16 operands.
+// float16 with its own multiply-add, 32 columns at a time. A word is two neighbouring columns, and one form serves all.
+// Sums of products stay in float16 for a segment of depth, whose rounding is that of bfloat16 operands.
 struct Float16 {
     using Sum = __m512h;
+    using Element = Half;
     static constexpr int DEPTH = 1;
+    static constexpr int ACROSS = 2;
     static constexpr int HALVES = 2;
-    static constexpr long FLUSH = 128;
+    static constexpr long SEGMENT = 192;
     static constexpr bool PLAIN = false;
 
-    static Sum multiply_add(Word left, Words right, Sum sum) {
-        return _mm512_fmadd_ph((__m512h)_mm512_set1_epi32((int)left), (__m512h)right, sum);
+    // By hand, since compilers broadcast a half into a register, at the cost of a multiply-add; the operand's own
+    // broadcast is free.
+    INLINE static Sum multiply_add(const Element& left, Words right, Sum sum) {
+        asm("vfmadd231ph %2%{1to32%}, %1, %0" : "+v"(sum) : "v"((__m512i)right), "m"(left));
+        return sum;
     }
     INLINE static Vector part(Sum s, int half) {
         if (half == 0) return (Vector)_mm512_cvtxph_ps(_mm512_castph512_ph256(s));
         return (Vector)_mm512_cvtxph_ps((__m256h)_mm512_extracti64x4_epi64((__m512i)s, 1));
     }
-    static Matrix matrix(long, long columns) { return {nullptr, nullptr, stride(columns), stride(columns / 2)}; }
+    static Matrix matrix(long, long columns) { return {nullptr, nullptr, stride(columns / 2), 0}; }
     static long first_words(const Matrix& m, long rows) { return rows * m.ld_first; }
-    static long second_words(const Matrix& m, long rows) { return rows * m.ld_second; }
+    static long second_words(const Matrix&, long) { return 0; }
     static Matrix at(const Matrix& m, long i, long j) {
-        return {m.first + i * m.ld_first + j, m.second + i * m.ld_second + j / 2, m.ld_first, m.ld_second};
+        return {m.first + i * m.ld_first + j / 2, nullptr, m.ld_first, m.ld_second};
     }
-    static const Word* transposed(const Matrix& m) { return m.first; }
-    static long transposed_ld(const Matrix& m) { return m.ld_first; }
-    static Right right(const Matrix& m) { return {m.second, m.ld_second, W}; }
+    static const Element* left(const Matrix& m) { return reinterpret_cast<const Half*>(m.first); }
+    static long left_ld(const Matrix& m) { return 2 * m.ld_first; }
+    static const Element* transposed(const Matrix& m) { return left(m); }
+    static long transposed_ld(const Matrix& m) { return left_ld(m); }
+    static Right right(const Matrix& m) { return {m.first, m.ld_first, W}; }
 
     static __m256i halves(Vector a) { return _mm512_cvtps_ph((__m512)a, _MM_FROUND_TO_NEAREST_INT); }
-    // Every element twice, of the lower or upper half of h.
-    static Words doubled(__m512i h, int upper) {
-        const __m512i index = _mm512_mullo_epi32((__m512i)lanes(), _mm512_set1_epi32(0x10001));  // 0, 0, 1, 1, ..
-        return (Words)_mm512_permutexvar_epi16(_mm512_add_epi32(index, _mm512_set1_epi32(upper * 0x100010)), h);
-    }
-    static void put_first(Word* to, __m256i h) { store(to, doubled(_mm512_castsi256_si512(h), 0)); }
-    static void put_second(Word* to, __m256i h) { _mm256_store_si256((__m256i*)to, h); }
     static void put(const Matrix& m, long i, long j, Vector a, Vector b) {
-        put_first(m.first + i * m.ld_first + j, halves(a));
-        put_first(m.first + (i + 1) * m.ld_first + j, halves(b));
+        _mm256_storeu_si256((__m256i*)(m.first + i * m.ld_first + j / 2), halves(a));
+        _mm256_storeu_si256((__m256i*)(m.first + (i + 1) * m.ld_first + j / 2), halves(b));
     }
-    static void put_right(const Matrix& m, long i, long j, Vector a, Vector b) {
-        put_second(m.second + i * m.ld_second + j / 2, halves(a));
-        put_second(m.second + (i + 1) * m.ld_second + j / 2, halves(b));
-    }
-    static void put_both(const Matrix& m, long i, long j, Vector a, Vector b) {
-        const __m256i ha = halves(a), hb = halves(b);
-        put_first(m.first + i * m.ld_first + j, ha);
-        put_first(m.first + (i + 1) * m.ld_first + j, hb);
-        put_second(m.second + i * m.ld_second + j / 2, ha);
-        put_second(m.second + (i + 1) * m.ld_second + j / 2, hb);
-    }
-    static void put_sum(const Matrix& m, long i, long j, Sum s, bool all) {
-        Word *to_first = m.first + i * m.ld_first + j, *to_second = m.second + i * m.ld_second + j / 2;
-        store(to_first, doubled((__m512i)s, 0));
-        if (all) {
-            store(to_first + W, doubled((__m512i)s, 1));
-            _mm512_storeu_si512(to_second, (__m512i)s);
-        } else {
-            put_second(to_second, _mm512_castsi512_si256((__m512i)s));
-        }
-    }
-    // Both forms of sums as they are; without `all` only the first W columns.
-    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool all) {
-        put_sum(m, i, j, a, all);
-        put_sum(m, i + 1, j, b, all);
-    }
+    static void keep(const Matrix& m, long i, long j, Vector a, Vector b) { put(m, i, j, a, b); }
     static Vector get(const Matrix& m, long i, long j) {
-        return (Vector)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)load(m.first + i * m.ld_first + j)));
+        return (Vector)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(m.first + i * m.ld_first + j / 2)));
+    }
+    static void put_sum(Word* to, Sum s, bool all) {
+        if (all)
+            _mm512_storeu_si512(to, (__m512i)s);
+        else
+            _mm256_storeu_si256((__m256i*)to, _mm512_castsi512_si256((__m512i)s));
+    }
+    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool all) {
+        put_sum(m.first + i * m.ld_first + j / 2, a, all);
+        put_sum(m.first + (i + 1) * m.ld_first + j / 2, b, all);
+    }
+    static Sum times(Sum s, const Matrix& m, long i, long j) {
+        return s * (Sum)_mm512_loadu_si512(m.first + i * m.ld_first + j / 2);
     }
 
     static Words pack(const float* rows, long, long real) {
         const __m256i low = halves(load(rows)), high = real > W ? halves(load(rows + W)) : _mm256_setzero_si256();
         return (Words)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
     }
-    static void put_transposed(const Words* v, Word* to, long ld) {
-        for (int c = 0; c < W; c++) put_second(to + c * ld, _mm512_cvtepi32_epi16((__m512i)v[c]));
+    static void put_transposed(const Words* v, long row, Word* to, long ld) {
+        for (int c = 0; c < W; c++) {
+            const __m512i both = (__m512i)v[c];
+            _mm256_storeu_si256((__m256i*)(to + 2 * c * ld + row / 2), _mm512_cvtepi32_epi16(both));
+            _mm256_storeu_si256((__m256i*)(to + (2 * c + 1) * ld + row / 2),
+                                _mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)));
+        }
     }
-    static long transposed_at(long row) { return row / 2; }
 };
 #endif
 
@@ -500,47 +496,47 @@ struct Put {
     Matrix m;
     INLINE void operator()(long i, long j, Vector a, Vector b) const { F::put(m, i, j, a, b); }
 };
-struct PutBoth {
+struct PutSums {  // the same, of sums as they are where that is possible
     Matrix m;
     INLINE void take(long i, long j, F::Sum a, F::Sum b, bool all) const { F::put_sums(m, i, j, a, b, all); }
-    INLINE void operator()(long i, long j, Vector a, Vector b) const { F::put_both(m, i, j, a, b); }
+    INLINE void operator()(long i, long j, Vector a, Vector b) const { F::put(m, i, j, a, b); }
 };
-struct PutSum {  // m = source + product
+struct PutTimes {  // m = product * factor, element by element
+    Matrix m, factor;
+    INLINE void take(long i, long j, F::Sum a, F::Sum b, bool all) const {
+        F::put_sums(m, i, j, F::times(a, factor, i, j), F::times(b, factor, i + 1, j), all);
+    }
+    INLINE void operator()(long i, long j, Vector a, Vector b) const {
+        F::put(m, i, j, a * F::get(factor, i, j), b * F::get(factor, i + 1, j));
+    }
+};
+struct PutAdded {  // m = source + product
     Matrix m;
     const float* source;
     long ld;
     INLINE void operator()(long i, long j, Vector a, Vector b) const {
-        F::put_both(m, i, j, load(source + i * ld + j) + a, load(source + (i + 1) * ld + j) + b);
-    }
-};
-struct PutTimes {  // m = product * factor, element by element
-    Matrix m;
-    const float* factor;
-    long ld;
-    INLINE void operator()(long i, long j, Vector a, Vector b) const {
-        F::put_both(m, i, j, a * load(factor + i * ld + j), b * load(factor + (i + 1) * ld + j));
+        F::put(m, i, j, load(source + i * ld + j) + a, load(source + (i + 1) * ld + j) + b);
     }
 };
 struct PutGelu {
-    Matrix value;
-    float* slope;
-    long ld;
+    Matrix value, slope;
     INLINE void operator()(long i, long j, Vector a, Vector b) const {
         Vector ya, yb, da, db;
         gelu(a, ya, da);
         gelu(b, yb, db);
         F::put(value, i, j, ya, yb);
-        store(slope + i * ld + j, da);
-        store(slope + (i + 1) * ld + j, db);
+        F::keep(slope, i, j, da, db);
     }
 };
+// Whether an output takes sums in their own format.
+template <class Out>
+constexpr bool takes_sums = std::is_same_v<Out, PutSums> || std::is_same_v<Out, PutTimes>;
 
 // Scores (of queries from `query`, with each query's largest score and 1 / sum) become probabilities, zero after the
-// query's own key. They are kept as floats too.
+// query's own key.
 struct PutProbabilities {
     Matrix m;
-    float* p;
-    long ld, query;
+    long query;
     const float *largest, *inverse;
     float factor;
     INLINE void operator()(long i, long j, Vector a, Vector b) const {
@@ -551,28 +547,21 @@ struct PutProbabilities {
             b = keep_lanes(b, query + i + 2 - j);
         }
         F::put(m, i, j, a, b);
-        if (!F::PLAIN) {
-            store(p + i * ld + j, a);
-            store(p + (i + 1) * ld + j, b);
-        }
     }
 };
 // The gradient of probabilities p becomes that of the scores: scale p (gradient - delta), delta = sum of p gradient.
 struct PutScores {
-    Matrix m;
-    const float* p;
-    long ld;
+    Matrix m, p;
     const float* delta;
     float scale;
     INLINE void operator()(long i, long j, Vector a, Vector b) const {
-        F::put(m, i, j, (a - delta[i]) * (load(p + i * ld + j) * scale),
-               (b - delta[i + 1]) * (load(p + (i + 1) * ld + j) * scale));
+        F::put(m, i, j, (a - delta[i]) * (F::get(p, i, j) * scale), (b - delta[i + 1]) * (F::get(p, i + 1, j) * scale));
     }
 };
 
 // R rows and C vectors of a product, held in registers over `depth` words of the operands.
 template <int R, int C, bool TRANSPOSED>
-INLINE void sums(const Word* a, long lda, const Right& right, long depth, F::Sum (&sum)[R][C]) {
+INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, F::Sum (&sum)[R][C]) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -584,7 +573,7 @@ INLINE void sums(const Word* a, long lda, const Right& right, long depth, F::Sum
         for (int c = 0; c < C; c++) v[c] = load(b + c * right.vector);
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++) {
-            const Word left = TRANSPOSED ? a[r] : a[r * lda];
+            const F::Element& left = TRANSPOSED ? a[r] : a[r * lda];
 #pragma GCC unroll 4
             for (int c = 0; c < C; c++) sum[r][c] = F::multiply_add(left, v[c], sum[r][c]);
         }
@@ -593,36 +582,8 @@ INLINE void sums(const Word* a, long lda, const Right& right, long depth, F::Sum
     }
 }
 
-// The same, taken over into float32 after every FLUSH words.
-template <int R, int C, bool TRANSPOSED>
-__attribute__((noinline)) void long_sums(const Word* a, long lda, Right b, long depth,
-                                         Vector (&total)[R][C][F::HALVES]) {
-    for (long k = 0; k < depth; k += F::FLUSH) {
-        F::Sum sum[R][C];
-        sums<R, C, TRANSPOSED>(a, lda, b, std::min(F::FLUSH, depth - k), sum);
-        for (int r = 0; r < R; r++)
-            for (int c = 0; c < C; c++)
-                for (int h = 0; h < F::HALVES; h++)
-                    total[r][c][h] = F::part(sum[r][c], h) + (k ? total[r][c][h] : Vector{});
-        a += TRANSPOSED ? F::FLUSH * lda : F::FLUSH;
-        b.at += F::FLUSH * b.row;
-    }
-}
-
 template <int R, int C, bool TRANSPOSED, class Out>
-INLINE void tile(const Word* a, long lda, const Right& b, long depth, const Out& out, long i, long j, long columns) {
-    if (F::FLUSH && depth > F::FLUSH) {
-        Vector total[R][C][F::HALVES];
-        long_sums<R, C, TRANSPOSED>(a, lda, b, depth, total);
-#pragma GCC unroll 1
-        for (int r = 0; r < R; r += 2)
-#pragma GCC unroll 1
-            for (int c = 0; c < C; c++)
-                for (int h = 0; h < F::HALVES; h++)
-                    if (j + c * COLUMNS + h * W < columns)
-                        out(i + r, j + c * COLUMNS + h * W, total[r][c][h], total[r + 1][c][h]);
-        return;
-    }
+INLINE void tile(const F::Element* a, long lda, const Right& b, long depth, const Out& out, long i, long j, long columns) {
     F::Sum sum[R][C];
     sums<R, C, TRANSPOSED>(a, lda, b, depth, sum);
 #pragma GCC unroll 16
@@ -632,7 +593,7 @@ INLINE void tile(const Word* a, long lda, const Right& b, long depth, const Out&
 #pragma GCC unroll 2
             for (int h = 0; h < F::HALVES; h++) {
                 const bool all = j + c * COLUMNS + W < columns;
-                if constexpr (std::is_same_v<Out, PutBoth>) {
+                if constexpr (takes_sums<Out>) {
                     if (h == 0) out.take(i + r, j + c * COLUMNS, sum[r][c], sum[r + 1][c], all);
                 } else if (h == 0 || all) {
                     out(i + r, j + c * COLUMNS + h * W, F::part(sum[r][c], h), F::part(sum[r + 1][c], h));
@@ -640,10 +601,51 @@ INLINE void tile(const Word* a, long lda, const Right& b, long depth, const Out&
             }
 }
 
+// A segment of a tile's depth, added to its totals.
+template <int R, int C, bool TRANSPOSED>
+__attribute__((noinline)) void add_segment(const F::Element* a, long lda, Right b, long depth, bool first,
+                                           Vector (*total)[C][F::HALVES]) {
+    F::Sum sum[R][C];
+    sums<R, C, TRANSPOSED>(a, lda, b, depth, sum);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; c++)
+#pragma GCC unroll 2
+            for (int h = 0; h < F::HALVES; h++)
+                total[r][c][h] = F::part(sum[r][c], h) + (first ? Vector{} : total[r][c][h]);
+}
+
+// A panel whose depth is too long for one sum, or for its right operand to stay in the nearest cache: a few rows at a
+// time, segment after segment.
+template <int C, bool TRANSPOSED, class Out>
+void long_panel(const F::Element* a, long lda, const Right& b, long rows, long depth, const Out& out, long j,
+                long columns) {
+    constexpr long BLOCK = 4 * TILE_ROWS;
+    const long segment = whole((depth - 1) / ((depth - 1) / F::SEGMENT + 1) + 1, TILE_ROWS);  // all of about one size
+    Vector total[BLOCK][C][F::HALVES];
+    for (long block = 0; block < rows; block += BLOCK) {
+        const long n = std::min(BLOCK, rows - block);
+        for (long k = 0; k < depth; k += segment)
+            for (long r = 0; r < n; r += TILE_ROWS) {
+                const long i = block + r;
+                add_segment<TILE_ROWS, C, TRANSPOSED>(TRANSPOSED ? a + k * lda + i : a + i * lda + k, lda,
+                                                      {b.at + k * b.row, b.row, b.vector}, std::min(segment, depth - k),
+                                                      k == 0, total + r);
+            }
+        for (long r = 0; r < n; r += 2)
+            for (int c = 0; c < C; c++)
+                for (int h = 0; h < F::HALVES; h++)
+                    if (j + c * COLUMNS + h * W < columns)
+                        out(block + r, j + c * COLUMNS + h * W, total[r][c][h], total[r + 1][c][h]);
+    }
+}
+
 // C vectors of a product from column j, all its rows.
 template <int C, bool TRANSPOSED, class Out>
-__attribute__((noinline)) void panel(const Word* a, long lda, Right b, long rows, long depth, const Out& out, long j,
+__attribute__((noinline)) void panel(const F::Element* a, long lda, Right b, long rows, long depth, const Out& out, long j,
                                      long columns) {
+    if (depth > F::SEGMENT) return long_panel<C, TRANSPOSED>(a, lda, b, rows, depth, out, j, columns);
     constexpr int TALL = C == 1 ? 2 * TILE_ROWS : TILE_ROWS;  // more sums than one column of tiles has, to hide latency
     const long step = TRANSPOSED ? 1 : lda;
     long i = 0;
@@ -652,7 +654,7 @@ __attribute__((noinline)) void panel(const Word* a, long lda, Right b, long rows
 }
 
 template <bool TRANSPOSED, class Out>
-void multiply_words(const Word* a, long lda, Right b, long rows, long columns, long depth, const Out& out) {
+void multiply_words(const F::Element* a, long lda, Right b, long rows, long columns, long depth, const Out& out) {
     const long vectors = (columns + COLUMNS - 1) / COLUMNS;
     for (long v = 0; v < vectors;) {
         const long left = vectors - v, j = v * COLUMNS;
@@ -673,7 +675,7 @@ void multiply_words(const Word* a, long lda, Right b, long rows, long columns, l
 // a @ b, given to `out`. Rows are whole tiles, columns and depth whole vectors.
 template <class Out>
 void multiply(const Matrix& a, const Right& b, long rows, long columns, long depth, const Out& out) {
-    multiply_words<false>(a.first, a.ld_first, b, rows, columns, depth / F::DEPTH, out);
+    multiply_words<false>(F::left(a), F::left_ld(a), b, rows, columns, depth / F::DEPTH, out);
 }
 // a^T @ b; rows are columns of a, and depth is its rows.
 template <class Out>
@@ -698,9 +700,9 @@ inline void transpose_square(const Word* from, long ld, Words* v) {
 inline Right transpose(const Matrix& m, long rows, long columns, Word* to, long ld) {
     Words v[W];
     for (long i = 0; i < rows; i += W)
-        for (long j = 0; j < columns / F::DEPTH; j += W) {
-            transpose_square(m.first + i * m.ld_first + j, m.ld_first, v);
-            F::put_transposed(v, to + j * ld + F::transposed_at(i), ld);
+        for (long j = 0; j < columns; j += W * F::ACROSS) {
+            transpose_square(m.first + i * m.ld_first + j / F::ACROSS, m.ld_first, v);
+            F::put_transposed(v, i, to + j / F::DEPTH * ld, ld);
         }
     return {to, ld, W};
 }
@@ -807,8 +809,7 @@ struct Saved {  // what the backward pass needs of one block
     float *input, *middle;             // the residual stream before attention and before the feed-forward layer
     float *statistics1, *statistics2;  // of the norms: means of the rows, then 1/deviations
     float *largest, *inverse;          // of softmax, by sequence, head, query: log2 e times the largest score; 1/sum
-    float* slope;                      // of GELU
-    Matrix norm1, qkv, attended, norm2, hidden;
+    Matrix norm1, qkv, attended, norm2, hidden, slope;  // the last of GELU
 };
 
 }  // namespace
@@ -837,7 +838,6 @@ class Engine {
         sequences = std::max(1L, CHUNK_ROWS / T);
         rows = sequences * T;
         ld = stride(d);
-        ld_ff = stride(ff);
         ld_keys = stride(whole(T, W));
         vocab_chunk = std::min(vocab, VOCAB_CHUNK);
         loss_rows = std::max<long>(TILE_ROWS, std::min(rows, LOGITS / vocab_chunk / TILE_ROWS * TILE_ROWS));
@@ -1024,7 +1024,7 @@ class Engine {
             s.statistics2 = a.take(2 * whole(rows, W));
             s.norm2 = take(padded, d);
             s.hidden = take(padded, ff);
-            s.slope = a.take(padded * ld_ff);
+            s.slope = take(padded, ff);
         }
         final_input = a.take(padded * ld);
         final_statistics = a.take(2 * whole(rows, W));
@@ -1045,7 +1045,7 @@ class Engine {
         row_target = a.take(loss_rows);
         row_scale = a.take(loss_rows);
 
-        const long transposed = whole(head, W);
+        const long transposed = whole(head, W * F::ACROSS);
         keys = a.words(transposed * ld_keys);
         values = a.words(transposed * ld_keys);
         probabilities = take(QUERY_ROWS, whole(T, W));
@@ -1106,7 +1106,7 @@ class Engine {
     Matrix operand(float* x, long m) const {
         if (F::PLAIN) return plain(x, ld);
         for (long i = 0; i < m; i += 2)
-            for (long j = 0; j < d; j += W) F::put_both(narrow, i, j, load(x + i * ld + j), load(x + (i + 1) * ld + j));
+            for (long j = 0; j < d; j += W) F::put(narrow, i, j, load(x + i * ld + j), load(x + (i + 1) * ld + j));
         return narrow;
     }
 
@@ -1266,11 +1266,11 @@ class Engine {
                             for (long j = 0; j < head; j += W) sum[r] += F::get(out, i + r, j) * F::get(dout, i + r, j);
                         for (long r = 0; r < QUERIES; r += W) store(delta + r, reduce_each(sum + r, Plus{}));
                         multiply(F::at(query, i, 0), key_columns, m, columns, sum_head,
-                                 PutProbabilities{p, scores, ld_keys, i, s.largest + softmax_at(q, h, i),
+                                 PutProbabilities{p, i, s.largest + softmax_at(q, h, i),
                                                   s.inverse + softmax_at(q, h, i), scale * LOG2_E});
                         multiply(F::at(dout, i, 0), value_columns, m, columns, sum_head,
-                                 PutScores{ds, F::PLAIN ? (const float*)p.first : scores, ld_keys, delta, scale});
-                        multiply(ds, F::right(key), m, head, i + m, PutBoth{F::at(dquery, i, 0)});
+                                 PutScores{ds, p, delta, scale});
+                        multiply(ds, F::right(key), m, head, i + m, PutSums{F::at(dquery, i, 0)});
                     }
                     for (long j = 0; j < stop; j += QUERIES) {
                         const long m = std::min(QUERIES, stop - j), from = std::max(start, j), size = stop - from;
@@ -1281,12 +1281,12 @@ class Engine {
                             add_up(p, douts, m, size, dvalues + j * ld_head, j >= start);
                         } else if (j < start) {
                             multiply_transposed(ds, queries, m, head, size,
-                                                PutSum{F::at(dkey, j, 0), dkeys + j * ld_head, ld_head});
+                                                PutAdded{F::at(dkey, j, 0), dkeys + j * ld_head, ld_head});
                             multiply_transposed(p, douts, m, head, size,
-                                                PutSum{F::at(dvalue, j, 0), dvalues + j * ld_head, ld_head});
+                                                PutAdded{F::at(dvalue, j, 0), dvalues + j * ld_head, ld_head});
                         } else {
-                            multiply_transposed(ds, queries, m, head, size, PutBoth{F::at(dkey, j, 0)});
-                            multiply_transposed(p, douts, m, head, size, PutBoth{F::at(dvalue, j, 0)});
+                            multiply_transposed(ds, queries, m, head, size, PutSums{F::at(dkey, j, 0)});
+                            multiply_transposed(p, douts, m, head, size, PutSums{F::at(dvalue, j, 0)});
                         }
                     }
                 }
@@ -1331,11 +1331,11 @@ class Engine {
                 }
             };
             norm(x, b.gain1, b.bias1, s.statistics1, m, Put{s.norm1});
-            multiply(s.norm1, packed(b.qkv.forward, width), m, 3 * inner, width, PutBoth{s.qkv});
+            multiply(s.norm1, packed(b.qkv.forward, width), m, 3 * inner, width, PutSums{s.qkv});
             attend(s, n);
             residual(s.attended, b.out, x, s.middle, 1 + 2 * k);
             norm(s.middle, b.gain2, b.bias2, s.statistics2, m, Put{s.norm2});
-            multiply(s.norm2, packed(b.up.forward, width), m, ff, width, PutGelu{s.hidden, s.slope, ld_ff});
+            multiply(s.norm2, packed(b.up.forward, width), m, ff, width, PutGelu{s.hidden, s.slope});
             float* next = k + 1 == total ? final_input : saved_[TRAIN ? k + 1 : 0].input;
             residual(s.hidden, b.down, s.middle, next, 2 + 2 * k);
             x = next;
@@ -1360,14 +1360,14 @@ class Engine {
             const Saved& s = saved_[k];
 
             Matrix dy = operand(dropped(stream, 2 + 2 * k), m);
-            multiply(dy, packed(b.down.backward, width), m, ff, width, PutTimes{dhidden, s.slope, ld_ff});
+            multiply(dy, packed(b.down.backward, width), m, ff, width, PutTimes{dhidden, s.slope});
             add_gradient(b.down, s.hidden, dy);
             add_gradient(b.up, s.norm2, dhidden);
             multiply(dhidden, packed(b.up.backward, b.up.sum_outputs), m, d, b.up.sum_outputs, Store{branch, ld});
             norm_backward<true>(branch, s.middle, s.statistics2, b.gain2, b.bias2, stream, m);
 
             dy = operand(dropped(stream, 1 + 2 * k), m);
-            multiply(dy, packed(b.out.backward, width), m, inner, width, PutBoth{dattended});
+            multiply(dy, packed(b.out.backward, width), m, inner, width, PutSums{dattended});
             add_gradient(b.out, s.attended, dy);
             attend_backward(s, n);
             add_gradient(b.qkv, s.norm1, dqkv);
@@ -1425,7 +1425,7 @@ class Engine {
             if (!TRAIN) continue;
             for (long i = 0; i < m; i += 2)
                 for (long j = 0; j < d; j += W)
-                    F::put_right(scaled, i, j, load(h + i * ld + j) * row_scale[i],
+                    F::put(scaled, i, j, load(h + i * ld + j) * row_scale[i],
                                  load(h + (i + 1) * ld + j) * row_scale[i + 1]);
             for (long i = 0; i < m; i++) {
                 const long y = target(tokens, start + i);
@@ -1538,7 +1538,7 @@ class Engine {
     long T, heads, d, head, inner, ff, vocab;  // padded
     long width;                                // d_model in whole tiles: what products sum over
     long sequences, rows;                      // in a chunk, at most
-    long ld, ld_ff, ld_keys, ld_head = 0, ld_logits, vocab_chunk, loss_rows;
+    long ld, ld_keys, ld_head = 0, ld_logits, vocab_chunk, loss_rows;
     long sum_head;  // of a head's width: what products sum over
     float scale, keep_scale;
     uint32_t threshold;
