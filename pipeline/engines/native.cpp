@@ -420,6 +420,20 @@ struct Float16 {
         return s * (Sum)_mm512_loadu_si512(m.first + i * m.ld_first + j / 2);
     }
 
+    static Sum splat(float x) { return _mm512_set1_ph((_Float16)x); }
+    // As `gelu` of floats, to the rounding of the format: what comes out is stored in it.
+    static void gelu(Sum u, Sum& value, Sum& slope) {
+        constexpr float a = 1.5957691216057308f, b = 0.044715f;
+        const Sum near = _mm512_max_ph(_mm512_min_ph(u, splat(16)), splat(-16));  // so that no square overflows
+        const Sum square = near * near;
+        const Sum exponent = _mm512_min_ph(near * (square * splat(-a * b * LOG2_E) - splat(a * LOG2_E)), splat(15));
+        const Sum n = _mm512_roundscale_ph(exponent, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = exponent - n;
+        const Sum p = ((splat(5.517167e-2f) * r + splat(2.4261112e-1f)) * r + splat(6.9326099e-1f)) * r + splat(1);
+        const Sum s = _mm512_rcp_ph(_mm512_scalef_ph(p, n) + splat(1));
+        value = u * s;
+        slope = s + (value - value * s) * (square * splat(3 * a * b) + splat(a));
+    }
+
     static Words pack(const float* rows, long, long real) {
         const __m256i low = halves(load(rows)), high = real > W ? halves(load(rows + W)) : _mm256_setzero_si256();
         return (Words)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
@@ -520,6 +534,18 @@ struct PutAdded {  // m = source + product
 };
 struct PutGelu {
     Matrix value, slope;
+    template <class G = F>
+    INLINE void take(long i, long j, typename G::Sum a, typename G::Sum b, bool all) const {
+        if constexpr (G::HALVES == 1) {
+            (*this)(i, j, (Vector)a, (Vector)b);
+        } else {
+            typename G::Sum ya, yb, da, db;
+            G::gelu(a, ya, da);
+            G::gelu(b, yb, db);
+            G::put_sums(value, i, j, ya, yb, all);
+            G::put_sums(slope, i, j, da, db, all);
+        }
+    }
     INLINE void operator()(long i, long j, Vector a, Vector b) const {
         Vector ya, yb, da, db;
         gelu(a, ya, da);
@@ -530,7 +556,7 @@ struct PutGelu {
 };
 // Whether an output takes sums in their own format.
 template <class Out>
-constexpr bool takes_sums = std::is_same_v<Out, PutSums> || std::is_same_v<Out, PutTimes>;
+constexpr bool takes_sums = std::is_same_v<Out, PutSums> || std::is_same_v<Out, PutTimes> || std::is_same_v<Out, PutGelu>;
 
 // Scores (of queries from `query`, with each query's largest score and 1 / sum) become probabilities, zero after the
 // query's own key.
@@ -783,21 +809,22 @@ struct FlushTiny {
 
 // ------------------------------------------------------------------------------------------------- engine
 
-// A parameter: true sizes, and padded sizes in which heads are padded one by one.
-struct Tensor {
-    long row_groups, rows, padded_rows;
-    long column_groups, columns, padded_columns;
-    long at;  // in the padded vector
-    bool matrix;
-    long ld() const { return column_groups * padded_columns; }
-    long size() const { return row_groups * padded_rows * ld(); }
-};
-
 // The weight of a linear map: its place in the padded vector, its padded sizes, how much of them products must sum over
 // (true sizes, rounded up to whole tiles), and packed copies.
 struct Weight {
     long at, inputs, outputs, sum_inputs, sum_outputs;
     Word *forward, *backward;
+};
+
+// A parameter: true sizes, and padded sizes in which heads are padded one by one; the weight that it is, if any.
+struct Tensor {
+    long row_groups, rows, padded_rows;
+    long column_groups, columns, padded_columns;
+    long at;  // in the padded vector
+    bool matrix;
+    Weight* weight;
+    long ld() const { return column_groups * padded_columns; }
+    long size() const { return row_groups * padded_rows * ld(); }
 };
 
 struct Block {
@@ -905,10 +932,12 @@ class Engine {
         if (clip > 1) clip = 1;  // a norm that is not a number stays one
         const double correction1 = 1 - std::pow(settings_.beta1, (double)step);
         const double correction2 = 1 - std::pow(settings_.beta2, (double)step);
-        for (const Tensor& t : tensors_)
+        for (const Tensor& t : tensors_) {
             descend(t.at, t.size(), (float)(clip * share), (float)(1 - (t.matrix ? lr * settings_.weight_decay : 0)),
                     (float)(lr / correction1), (float)(1 / correction2));
-        stale_ = true;
+            if (t.weight) pack_copies(*t.weight);  // while it is near
+        }
+        cleared_ = true;
         return norm;
     }
 
@@ -929,7 +958,8 @@ class Engine {
     // Set `to` to the gradient of the summed loss of sequences from .. stop of a batch; return that loss. A sum, not a
     // mean: its numbers are in the middle of a 16-bit format's range.
     double accumulate(float* to, const uint16_t* tokens, long from, long stop, long step) {
-        std::memset(to, 0, size_ * 4);
+        if (to != gradient || !cleared_) std::memset(to, 0, size_ * 4);
+        if (to == gradient) cleared_ = false;
         into = to;
         double loss = 0;
         for (long b = from; b < stop; b += sequences) {
@@ -947,42 +977,43 @@ class Engine {
     long add(long row_groups, long row_count, long padded_rows, long column_groups, long column_count,
              long padded_columns, bool matrix = true) {
         tensors_.push_back(
-            {row_groups, row_count, padded_rows, column_groups, column_count, padded_columns, size_, matrix});
+            {row_groups, row_count, padded_rows, column_groups, column_count, padded_columns, size_, matrix, nullptr});
         const long at = size_;
         size_ += tensors_.back().size();
         return at;
     }
     long add_vector() { return add(1, 1, 1, 1, shape_.d_model, d, false); }
-    Weight add_weight(long row_groups, long row_count, long padded_rows, long column_groups, long column_count,
+    void add_weight(Weight& w, long row_groups, long row_count, long padded_rows, long column_groups, long column_count,
                       long padded_columns) {
         const long at = add(row_groups, row_count, padded_rows, column_groups, column_count, padded_columns);
         const auto sum = [](long groups, long size, long padded) {
             return groups == 1 ? whole(size, TILE_ROWS) : groups * padded;
         };
-        return {at,
-                row_groups * padded_rows,
-                column_groups * padded_columns,
-                sum(row_groups, row_count, padded_rows),
-                sum(column_groups, column_count, padded_columns),
-                nullptr,
-                nullptr};
+        w = {at,
+             row_groups * padded_rows,
+             column_groups * padded_columns,
+             sum(row_groups, row_count, padded_rows),
+             sum(column_groups, column_count, padded_columns),
+             nullptr,
+             nullptr};
+        tensors_.back().weight = &w;
     }
 
     void describe() {
         const long n = shape_.d_model, n_head = n / heads;
-        embedding = add_weight(1, shape_.n_vocab, vocab, 1, n, d);
+        add_weight(embedding, 1, shape_.n_vocab, vocab, 1, n, d);
         position = add(1, shape_.n_ctx, shape_.n_ctx, 1, n, d);
         if (shape_.n_reuse > 1) depth = add(1, shape_.n_reuse, shape_.n_reuse, 1, n, d);
         blocks_.resize(shape_.n_layer);
         for (Block& b : blocks_) {
             b.gain1 = add_vector();
             b.bias1 = add_vector();
-            b.qkv = add_weight(1, n, d, 3 * heads, n_head, head);
-            b.out = add_weight(heads, n_head, head, 1, n, d);
+            add_weight(b.qkv, 1, n, d, 3 * heads, n_head, head);
+            add_weight(b.out, heads, n_head, head, 1, n, d);
             b.gain2 = add_vector();
             b.bias2 = add_vector();
-            b.up = add_weight(1, n, d, 1, shape_.d_ff, ff);
-            b.down = add_weight(1, shape_.d_ff, ff, 1, n, d);
+            add_weight(b.up, 1, n, d, 1, shape_.d_ff, ff);
+            add_weight(b.down, 1, shape_.d_ff, ff, 1, n, d);
         }
         gain = add_vector();
         bias = add_vector();
@@ -1001,13 +1032,11 @@ class Engine {
         first = a.take(size_);
         second = a.take(size_);
         gradient = a.take(size_);
-        const auto place_weight = [&](Weight& w) {
-            w.forward = a.words(packed_words(w.sum_inputs, w.outputs));
-            w.backward = a.words(packed_words(w.sum_outputs, w.inputs));
-        };
-        for (Block& b : blocks_)
-            for (Weight* w : {&b.qkv, &b.out, &b.up, &b.down}) place_weight(*w);
-        place_weight(embedding);
+        for (const Tensor& t : tensors_)
+            if (Weight* w = t.weight) {
+                w->forward = a.words(packed_words(w->sum_inputs, w->outputs));
+                w->backward = a.words(packed_words(w->sum_outputs, w->inputs));
+            }
         strip = a.take(COLUMNS * std::max(std::max(d, ff), 3 * inner));
 
         const long padded = rows + W;  // transposing reads whole squares
@@ -1059,16 +1088,15 @@ class Engine {
         half = a.take(size_);  // last, since it is touched only when noise is measured
     }
 
+    void pack_copies(const Weight& w) const {
+        pack(parameters + w.at, w.outputs, w.sum_inputs, w.outputs, w.forward);
+        pack_transposed(parameters + w.at, w.outputs, w.inputs, w.sum_outputs, w.backward, strip);
+    }
+
     void refresh() {
         if (!stale_) return;
-        for (Block& b : blocks_)
-            for (Weight* w : {&b.qkv, &b.out, &b.up, &b.down}) {
-                pack(parameters + w->at, w->outputs, w->sum_inputs, w->outputs, w->forward);
-                pack_transposed(parameters + w->at, w->outputs, w->inputs, w->sum_outputs, w->backward, strip);
-            }
-        const Weight& e = embedding;
-        pack(parameters + e.at, d, e.sum_inputs, d, e.forward);
-        pack_transposed(parameters + e.at, d, vocab, e.sum_outputs, e.backward, strip);
+        for (const Tensor& t : tensors_)
+            if (t.weight) pack_copies(*t.weight);
         stale_ = false;
     }
 
@@ -1522,7 +1550,8 @@ class Engine {
             store(first + i, m);
             store(second + i, v);
             const Vector square = v * correction + 1e-30f;  // far below any eps, so that zero has a root
-            store(parameters + i, load(parameters + i) * decay - m * rate / (square * inverse_root(square) + eps));
+            store(parameters + i, load(parameters + i) * decay - m * rate * reciprocal(square * inverse_root(square) + eps));
+            store(gradient + i, Vector{});
         }
     }
 
@@ -1534,7 +1563,8 @@ class Engine {
     std::vector<Saved> saved_;
     Arena arena_;
     long size_ = 0;  // of the padded vector
-    bool stale_ = true;  // the packed weights are older than the parameters
+    bool stale_ = true;     // the packed weights are older than the parameters
+    bool cleared_ = false;  // the gradient is zero
     long T, heads, d, head, inner, ff, vocab;  // padded
     long width;                                // d_model in whole tiles: what products sum over
     long sequences, rows;                      // in a chunk, at most
