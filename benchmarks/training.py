@@ -34,7 +34,7 @@ from pipeline.cost import core_gflops
 from pipeline.files import read_json, write_json
 from pipeline.run import Run
 
-SHAPES = ((1, 16), (2, 32), (2, 64), (2, 96), (2, 128), (2, 160), (4, 128), (6, 256))
+SHAPES = ((1, 16), (2, 32), (2, 64), (2, 96), (2, 128), (2, 160), (2, 192), (4, 128), (6, 256))
 """The sizes of the laptop experiment, and two above."""
 N_VOCAB, N_CTX, BATCH, HEAD = 512, 128, 8, 32
 PRECISIONS = ("float32", "bfloat16")

@@ -222,16 +222,82 @@ inline Vector inverse_root(Vector x) {
 
 constexpr float LOG2_E = 1.44269504088896341f;
 constexpr float LN_2 = 0.693147180559945309f;
+constexpr float GELU_A = 1.5957691216057308f, GELU_B = 0.044715f;
 
 // GELU (tanh form) is u s with s = sigmoid(2 sqrt(2/pi) (u + 0.044715 u^3)); its derivative comes from the same s.
 inline void gelu(Vector u, Vector& value, Vector& slope) {
-    constexpr float a = 1.5957691216057308f, b = 0.044715f;
     const Vector square = u * u;
-    const Vector exponent = u * (square * (-a * b * LOG2_E) - a * LOG2_E);
+    const Vector exponent = u * (square * (-GELU_A * GELU_B * LOG2_E) - GELU_A * LOG2_E);
     const Vector s = reciprocal(1.f + exp2(minimum(splat(125.f), exponent)));
     value = u * s;
-    slope = s + (value - value * s) * (square * (3.f * a * b) + a);
+    slope = s + (value - value * s) * (square * (3.f * GELU_A * GELU_B) + GELU_A);
 }
+
+// The lanes of v below `count`; `otherwise` elsewhere.
+inline Vector below(Vector v, long count, float otherwise) {
+    return choose(lanes() < (int32_t)count, v, splat(otherwise));
+}
+
+template <class Sum>
+struct Lanes {
+    using Number = float;
+};
+template <class Sum>
+Sum filled(typename Lanes<Sum>::Number x);
+template <>
+inline Vector filled<Vector>(float x) {
+    return splat(x);
+}
+inline Vector part(Vector v, int) { return v; }
+template <class Sum>
+Sum joined(const Vector* parts);
+template <>
+inline Vector joined<Vector>(const Vector* parts) {
+    return *parts;
+}
+
+#if OPERANDS == FLOAT16
+// The same for 32 lanes of float16, to the rounding of the format: for what is kept in it anyway.
+typedef __m512h Halves;
+
+template <>
+struct Lanes<Halves> {
+    using Number = _Float16;
+};
+template <>
+inline Halves filled<Halves>(_Float16 x) {
+    return _mm512_set1_ph(x);
+}
+// Its lower and upper lanes as floats.
+INLINE Vector part(Halves v, int upper) {
+    if (!upper) return (Vector)_mm512_cvtxph_ps(_mm512_castph512_ph256(v));
+    return (Vector)_mm512_cvtxph_ps((__m256h)_mm512_extracti64x4_epi64((__m512i)v, 1));
+}
+template <>
+inline Halves joined<Halves>(const Vector* parts) {
+    const __m512i lower = _mm512_castsi256_si512((__m256i)_mm512_cvtxps_ph((__m512)parts[0]));
+    return (Halves)_mm512_inserti64x4(lower, (__m256i)_mm512_cvtxps_ph((__m512)parts[1]), 1);
+}
+inline Halves maximum(Halves a, Halves b) { return _mm512_max_ph(a, b); }
+inline Halves below(Halves v, long count, float otherwise) {
+    const __mmask32 mask = count >= 32 ? ~0u : count > 0 ? (1u << count) - 1 : 0;
+    return (Halves)_mm512_mask_blend_epi16(mask, (__m512i)filled<Halves>(otherwise), (__m512i)v);
+}
+inline Halves exp2(Halves x) {
+    const auto c = filled<Halves>;
+    const Halves n = _mm512_roundscale_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = x - n;
+    const Halves p = ((c(5.517167e-2f) * r + c(2.4261112e-1f)) * r + c(6.9326099e-1f)) * r + c(1.f);
+    return _mm512_scalef_ph(p, n);
+}
+inline void gelu(Halves u, Halves& value, Halves& slope) {
+    const auto c = filled<Halves>;
+    const Halves near = _mm512_max_ph(_mm512_min_ph(u, c(16)), c(-16)), square = near * near;  // no square overflows
+    const Halves exponent = near * (square * c(-GELU_A * GELU_B * LOG2_E) - c(GELU_A * LOG2_E));
+    const Halves s = _mm512_rcp_ph(exp2(_mm512_min_ph(exponent, c(15))) + c(1));
+    value = u * s;
+    slope = s + (value - value * s) * (square * c(3.f * GELU_A * GELU_B) + c(GELU_A));
+}
+#endif
 
 // ---------------------------------------------------------------------------------------------------- formats
 
@@ -273,7 +339,6 @@ struct Float32 {
         std::memcpy(&x, &left, 4);
         return sum + x * (Vector)right;
     }
-    static Vector part(Sum s, int) { return s; }
     static Matrix matrix(long, long columns) { return {nullptr, nullptr, stride(columns), 0}; }
     static long first_words(const Matrix& m, long rows) { return rows * m.ld_first; }
     static long second_words(const Matrix&, long) { return 0; }
@@ -295,6 +360,7 @@ struct Float32 {
     static Vector get(const Matrix& m, long i, long j) { return (Vector)load(m.first + i * m.ld_first + j); }
     // The same of sums as they are; without `all` only the first W columns of them.
     static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, a, b); }
+    static void keep_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { keep(m, i, j, a, b); }
     static Sum times(Sum s, const Matrix& m, long i, long j) { return s * get(m, i, j); }
 
     // A vector of a packed right operand from DEPTH rows of floats, of which `real` columns exist.
@@ -309,7 +375,7 @@ struct Float32 {
 // bfloat16 with the dot product of pairs: a word is two neighbours in depth. The first form has pairs of columns; the
 // second has pairs of rows, for each column.
 struct BFloat16 {
-    using Sum = __m512;
+    using Sum = Vector;
     using Element = Word;
     static constexpr int DEPTH = 2;
     static constexpr int ACROSS = 2;
@@ -318,9 +384,8 @@ struct BFloat16 {
     static constexpr bool PLAIN = false;
 
     INLINE static Sum multiply_add(const Element& left, Words right, Sum sum) {
-        return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)left), (__m512bh)right);
+        return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)left), (__m512bh)right);
     }
-    static Vector part(Sum s, int) { return (Vector)s; }
     static Matrix matrix(long, long columns) { return {nullptr, nullptr, stride(columns / 2), stride(columns)}; }
     static long first_words(const Matrix& m, long rows) { return rows * m.ld_first; }
     static long second_words(const Matrix& m, long rows) { return rows / 2 * m.ld_second; }
@@ -353,8 +418,9 @@ struct BFloat16 {
         const __m256i pairs_of_row = _mm256_load_si256((const __m256i*)(m.first + i * m.ld_first + j / 2));
         return (Vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(pairs_of_row), 16);
     }
-    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, (Vector)a, (Vector)b); }
-    static Sum times(Sum s, const Matrix& m, long i, long j) { return (Sum)((Vector)s * get(m, i, j)); }
+    static void put_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { put(m, i, j, a, b); }
+    static void keep_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool) { keep(m, i, j, a, b); }
+    static Sum times(Sum s, const Matrix& m, long i, long j) { return s * get(m, i, j); }
 
     static Words pack(const float* rows, long ld, long) { return pairs(load(rows), load(rows + ld)); }
     static void put_transposed(const Words* v, long row, Word* to, long ld) {
@@ -367,7 +433,7 @@ struct BFloat16 {
 // float16 with its own multiply-add, 32 columns at a time. A word is two neighbouring columns, and one form serves all.
 // Sums of products stay in float16 for a segment of depth, whose rounding is that of bfloat16 operands.
 struct Float16 {
-    using Sum = __m512h;
+    using Sum = Halves;
     using Element = Half;
     static constexpr int DEPTH = 1;
     static constexpr int ACROSS = 2;
@@ -380,10 +446,6 @@ struct Float16 {
     INLINE static Sum multiply_add(const Element& left, Words right, Sum sum) {
         asm("vfmadd231ph %2%{1to32%}, %1, %0" : "+v"(sum) : "v"((__m512i)right), "m"(left));
         return sum;
-    }
-    INLINE static Vector part(Sum s, int half) {
-        if (half == 0) return (Vector)_mm512_cvtxph_ps(_mm512_castph512_ph256(s));
-        return (Vector)_mm512_cvtxph_ps((__m256h)_mm512_extracti64x4_epi64((__m512i)s, 1));
     }
     static Matrix matrix(long, long columns) { return {nullptr, nullptr, stride(columns / 2), 0}; }
     static long first_words(const Matrix& m, long rows) { return rows * m.ld_first; }
@@ -416,22 +478,9 @@ struct Float16 {
         put_sum(m.first + i * m.ld_first + j / 2, a, all);
         put_sum(m.first + (i + 1) * m.ld_first + j / 2, b, all);
     }
+    static void keep_sums(const Matrix& m, long i, long j, Sum a, Sum b, bool all) { put_sums(m, i, j, a, b, all); }
     static Sum times(Sum s, const Matrix& m, long i, long j) {
         return s * (Sum)_mm512_loadu_si512(m.first + i * m.ld_first + j / 2);
-    }
-
-    static Sum splat(float x) { return _mm512_set1_ph((_Float16)x); }
-    // As `gelu` of floats, to the rounding of the format: what comes out is stored in it.
-    static void gelu(Sum u, Sum& value, Sum& slope) {
-        constexpr float a = 1.5957691216057308f, b = 0.044715f;
-        const Sum near = _mm512_max_ph(_mm512_min_ph(u, splat(16)), splat(-16));  // so that no square overflows
-        const Sum square = near * near;
-        const Sum exponent = _mm512_min_ph(near * (square * splat(-a * b * LOG2_E) - splat(a * LOG2_E)), splat(15));
-        const Sum n = _mm512_roundscale_ph(exponent, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = exponent - n;
-        const Sum p = ((splat(5.517167e-2f) * r + splat(2.4261112e-1f)) * r + splat(6.9326099e-1f)) * r + splat(1);
-        const Sum s = _mm512_rcp_ph(_mm512_scalef_ph(p, n) + splat(1));
-        value = u * s;
-        slope = s + (value - value * s) * (square * splat(3 * a * b) + splat(a));
     }
 
     static Words pack(const float* rows, long, long real) {
@@ -457,6 +506,7 @@ using F = BFloat16;
 using F = Float16;
 #endif
 constexpr int COLUMNS = W * F::HALVES;  // of a Sum
+using Number = Lanes<F::Sum>::Number;
 
 // A matrix of floats as an operand in the format PLAIN.
 inline Matrix plain(float* at, long ld) { return {reinterpret_cast<Word*>(at), nullptr, ld, 0}; }
@@ -513,15 +563,11 @@ struct Put {
 struct PutSums {  // the same, of sums as they are where that is possible
     Matrix m;
     INLINE void take(long i, long j, F::Sum a, F::Sum b, bool all) const { F::put_sums(m, i, j, a, b, all); }
-    INLINE void operator()(long i, long j, Vector a, Vector b) const { F::put(m, i, j, a, b); }
 };
 struct PutTimes {  // m = product * factor, element by element
     Matrix m, factor;
     INLINE void take(long i, long j, F::Sum a, F::Sum b, bool all) const {
         F::put_sums(m, i, j, F::times(a, factor, i, j), F::times(b, factor, i + 1, j), all);
-    }
-    INLINE void operator()(long i, long j, Vector a, Vector b) const {
-        F::put(m, i, j, a * F::get(factor, i, j), b * F::get(factor, i + 1, j));
     }
 };
 struct PutAdded {  // m = source + product
@@ -534,56 +580,58 @@ struct PutAdded {  // m = source + product
 };
 struct PutGelu {
     Matrix value, slope;
-    template <class G = F>
-    INLINE void take(long i, long j, typename G::Sum a, typename G::Sum b, bool all) const {
-        if constexpr (G::HALVES == 1) {
-            (*this)(i, j, (Vector)a, (Vector)b);
-        } else {
-            typename G::Sum ya, yb, da, db;
-            G::gelu(a, ya, da);
-            G::gelu(b, yb, db);
-            G::put_sums(value, i, j, ya, yb, all);
-            G::put_sums(slope, i, j, da, db, all);
-        }
-    }
-    INLINE void operator()(long i, long j, Vector a, Vector b) const {
-        Vector ya, yb, da, db;
+    INLINE void take(long i, long j, F::Sum a, F::Sum b, bool all) const {
+        F::Sum ya, yb, da, db;
         gelu(a, ya, da);
         gelu(b, yb, db);
-        F::put(value, i, j, ya, yb);
-        F::keep(slope, i, j, da, db);
+        F::put_sums(value, i, j, ya, yb, all);
+        F::keep_sums(slope, i, j, da, db, all);
     }
 };
-// Whether an output takes sums in their own format.
-template <class Out>
-constexpr bool takes_sums = std::is_same_v<Out, PutSums> || std::is_same_v<Out, PutTimes> || std::is_same_v<Out, PutGelu>;
-
+struct StoreSums {  // sums as they are
+    F::Sum* c;
+    long ld;
+    INLINE void take(long i, long j, F::Sum a, F::Sum b, bool) const {
+        c[i * ld + j / COLUMNS] = a;
+        c[(i + 1) * ld + j / COLUMNS] = b;
+    }
+};
 // Scores (of queries from `query`, with each query's largest score and 1 / sum) become probabilities, zero after the
 // query's own key.
 struct PutProbabilities {
     Matrix m;
     long query;
-    const float *largest, *inverse;
+    const Number *largest, *inverse;
     float factor;
-    INLINE void operator()(long i, long j, Vector a, Vector b) const {
-        a = exp2(a * factor - largest[i]) * inverse[i];
-        b = exp2(b * factor - largest[i + 1]) * inverse[i + 1];
-        if (j + W > query + i + 1) {
-            a = keep_lanes(a, query + i + 1 - j);
-            b = keep_lanes(b, query + i + 2 - j);
-        }
-        F::put(m, i, j, a, b);
+    INLINE F::Sum probability(long i, long j, F::Sum score) const {
+        const auto all = filled<F::Sum>;
+        const F::Sum p = exp2(score * all(factor) - all(largest[i])) * all(inverse[i]);
+        const long seen = query + i + 1 - j;
+        return seen < COLUMNS ? below(p, seen, 0) : p;
+    }
+    INLINE void take(long i, long j, F::Sum a, F::Sum b, bool) const {
+        F::put_sums(m, i, j, probability(i, j, a), probability(i + 1, j, b), true);
     }
 };
 // The gradient of probabilities p becomes that of the scores: scale p (gradient - delta), delta = sum of p gradient.
 struct PutScores {
     Matrix m, p;
-    const float* delta;
+    const Number* delta;
     float scale;
-    INLINE void operator()(long i, long j, Vector a, Vector b) const {
-        F::put(m, i, j, (a - delta[i]) * (F::get(p, i, j) * scale), (b - delta[i + 1]) * (F::get(p, i + 1, j) * scale));
+    INLINE F::Sum gradient(long i, long j, F::Sum a) const {
+        const auto all = filled<F::Sum>;
+        return F::times((a - all(delta[i])) * all(scale), p, i, j);
+    }
+    INLINE void take(long i, long j, F::Sum a, F::Sum b, bool) const {
+        F::put_sums(m, i, j, gradient(i, j, a), gradient(i + 1, j, b), true);
     }
 };
+
+// Whether an output takes sums in their own format.
+template <class Out, class = void>
+constexpr bool takes_sums = false;
+template <class Out>
+constexpr bool takes_sums<Out, std::void_t<decltype(&Out::take)>> = true;
 
 // R rows and C vectors of a product, held in registers over `depth` words of the operands.
 template <int R, int C, bool TRANSPOSED>
@@ -622,7 +670,7 @@ INLINE void tile(const F::Element* a, long lda, const Right& b, long depth, cons
                 if constexpr (takes_sums<Out>) {
                     if (h == 0) out.take(i + r, j + c * COLUMNS, sum[r][c], sum[r + 1][c], all);
                 } else if (h == 0 || all) {
-                    out(i + r, j + c * COLUMNS + h * W, F::part(sum[r][c], h), F::part(sum[r + 1][c], h));
+                    out(i + r, j + c * COLUMNS + h * W, part(sum[r][c], h), part(sum[r + 1][c], h));
                 }
             }
 }
@@ -639,7 +687,7 @@ __attribute__((noinline)) void add_segment(const F::Element* a, long lda, Right 
         for (int c = 0; c < C; c++)
 #pragma GCC unroll 2
             for (int h = 0; h < F::HALVES; h++)
-                total[r][c][h] = F::part(sum[r][c], h) + (first ? Vector{} : total[r][c][h]);
+                total[r][c][h] = part(sum[r][c], h) + (first ? Vector{} : total[r][c][h]);
 }
 
 // A panel whose depth is too long for one sum, or for its right operand to stay in the nearest cache: a few rows at a
@@ -660,10 +708,15 @@ void long_panel(const F::Element* a, long lda, const Right& b, long rows, long d
                                                       k == 0, total + r);
             }
         for (long r = 0; r < n; r += 2)
-            for (int c = 0; c < C; c++)
-                for (int h = 0; h < F::HALVES; h++)
-                    if (j + c * COLUMNS + h * W < columns)
-                        out(block + r, j + c * COLUMNS + h * W, total[r][c][h], total[r + 1][c][h]);
+            for (int c = 0; c < C; c++) {
+                const Vector *a = total[r][c], *b = total[r + 1][c];
+                const long i = block + r, column = j + c * COLUMNS;
+                if constexpr (takes_sums<Out>) {
+                    out.take(i, column, joined<F::Sum>(a), joined<F::Sum>(b), column + W < columns);
+                } else {
+                    for (int h = 0; h < F::HALVES && column + h * W < columns; h++) out(i, column + h * W, a[h], b[h]);
+                }
+            }
     }
 }
 
@@ -868,7 +921,7 @@ class Engine {
         ld_keys = stride(whole(T, W));
         vocab_chunk = std::min(vocab, VOCAB_CHUNK);
         loss_rows = std::max<long>(TILE_ROWS, std::min(rows, LOGITS / vocab_chunk / TILE_ROWS * TILE_ROWS));
-        ld_logits = stride(vocab_chunk);
+        ld_logits = stride(whole(vocab_chunk, COLUMNS) / F::HALVES) / W;
         scale = 1.f / std::sqrt((float)(shape.d_model / heads));
         threshold = (uint32_t)std::min(4294967295.0, settings.dropout * 4294967296.0);
         keep_scale = (float)(1.0 / (1.0 - settings.dropout));
@@ -1067,7 +1120,7 @@ class Engine {
 
         scaled = take(loss_rows, d);
         exponentials = take(loss_rows, vocab_chunk);
-        logits = F::PLAIN ? reinterpret_cast<float*>(exponentials.first) : a.take(loss_rows * ld_logits);
+        logits = reinterpret_cast<F::Sum*>(F::PLAIN ? exponentials.first : a.words(loss_rows * ld_logits * W));
         losses = a.take(rows);
         row_maximum = a.take(loss_rows);
         row_sum = a.take(loss_rows);
@@ -1077,9 +1130,10 @@ class Engine {
         const long transposed = whole(head, W * F::ACROSS);
         keys = a.words(transposed * ld_keys);
         values = a.words(transposed * ld_keys);
-        probabilities = take(QUERY_ROWS, whole(T, W));
-        dscores = take(QUERY_ROWS, whole(T, W));
-        scores = F::PLAIN ? reinterpret_cast<float*>(probabilities.first) : a.take(QUERIES * ld_keys);
+        probabilities = take(QUERY_ROWS, whole(T, COLUMNS));
+        dscores = take(QUERY_ROWS, whole(T, COLUMNS));
+        ld_scores = whole(T, COLUMNS) / COLUMNS;
+        scores = reinterpret_cast<F::Sum*>(a.take(QUERIES * ld_scores * W));
         if (T > QUERY_ROWS) {
             ld_head = stride(head);
             dkeys = a.take(T * ld_head);
@@ -1218,37 +1272,34 @@ class Engine {
     // Softmax without its division, of m queries from `i`, over the first `columns` keys: scores become exponentials,
     // zero after the query's own key.
     void softmax(long i, long m, long columns, float* largest, float* inverse) const {
+        const auto all = filled<F::Sum>;
         const float factor = scale * LOG2_E;
-        Vector top[QUERIES], sum[QUERIES] = {};
+        Vector top[QUERIES] = {}, sum[QUERIES] = {};
         for (long r = 0; r < m; r++) {
-            const float* s = scores + r * ld_keys;
-            const long last = (i + r) / W * W;
-            top[r] = choose(lanes() <= (int32_t)(i + r - last), load(s + last), splat(-INFINITY));
-            for (long j = 0; j < last; j += W) top[r] = maximum(top[r], load(s + j));
+            const F::Sum* s = scores + r * ld_scores;
+            const long last = (i + r) / COLUMNS;
+            F::Sum most = below(s[last], i + r + 1 - last * COLUMNS, -INFINITY);
+            for (long j = 0; j < last; j++) most = maximum(most, s[j]);
+            top[r] = maximum(part(most, 0), part(most, F::HALVES - 1));
         }
-        for (long r = m; r < QUERIES; r++) top[r] = Vector{};
         for (long r = 0; r < QUERIES; r += W) store(largest + r, reduce_each(top + r, Larger{}) * factor);
         for (long r = 0; r < m; r += 2) {
-            const float *s = scores + r * ld_keys, *t = s + ld_keys;
-            const Vector ls = splat(largest[r]), lt = splat(largest[r + 1]);
-            const long full = (i + r + 1) / W * W;  // keys up to here are seen by both queries
-            Vector sum_s = Vector{}, sum_t = Vector{};
+            const F::Sum *s = scores + r * ld_scores, *t = s + ld_scores;
+            const F::Sum ls = all(largest[r]), lt = all(largest[r + 1]);
+            const long full = (i + r + 1) / COLUMNS * COLUMNS;  // keys up to here are seen by both queries
+            F::Sum sum_s = F::Sum{}, sum_t = F::Sum{};
             long j = 0;
-            for (; j < full; j += W) {
-                const Vector a = exp2(load(s + j) * factor - ls), b = exp2(load(t + j) * factor - lt);
+            for (; j < columns; j += COLUMNS, s++, t++) {
+                F::Sum a = exp2(*s * all(factor) - ls), b = exp2(*t * all(factor) - lt);
+                if (j >= full) {
+                    a = below(a, i + r + 1 - j, 0);
+                    b = below(b, i + r + 2 - j, 0);
+                }
                 sum_s += a;
                 sum_t += b;
-                F::put(probabilities, r, j, a, b);
+                F::put_sums(probabilities, r, j, a, b, true);
             }
-            for (; j < columns; j += W) {
-                const Vector a = keep_lanes(exp2(load(s + j) * factor - ls), i + r + 1 - j);
-                const Vector b = keep_lanes(exp2(load(t + j) * factor - lt), i + r + 2 - j);
-                sum_s += a;
-                sum_t += b;
-                F::put(probabilities, r, j, a, b);
-            }
-            sum[r] = sum_s;
-            sum[r + 1] = sum_t;
+            for (int h = 0; h < F::HALVES; h++) sum[r] += part(sum_s, h), sum[r + 1] += part(sum_t, h);
         }
         for (long r = 0; r < QUERIES; r += W) store(inverse + r, 1.f / reduce_each(sum + r, Plus{}));
     }
@@ -1260,9 +1311,9 @@ class Engine {
                 const Matrix value = F::at(s.qkv, q * T, 2 * inner + h * head);
                 const Right key_columns = transpose(key, T, head, keys, ld_keys);
                 for (long i = 0; i < T; i += QUERIES) {
-                    const long m = std::min(QUERIES, T - i), columns = whole(i + m, W);
+                    const long m = std::min(QUERIES, T - i), columns = whole(i + m, COLUMNS);
                     float *largest = s.largest + softmax_at(q, h, i), *inverse = s.inverse + softmax_at(q, h, i);
-                    multiply(F::at(query, i, 0), key_columns, m, columns, sum_head, Store{scores, ld_keys});
+                    multiply(F::at(query, i, 0), key_columns, m, columns, sum_head, StoreSums{scores, ld_scores});
                     softmax(i, m, columns, largest, inverse);
                     multiply(probabilities, F::right(value), m, head, i + m,
                              PutScaledRow{F::at(s.attended, q * T + i, h * head), inverse});
@@ -1286,16 +1337,23 @@ class Engine {
                 for (long start = 0; start < T; start += QUERY_ROWS) {
                     const long stop = std::min(T, start + QUERY_ROWS);
                     for (long i = start; i < stop; i += QUERIES) {
-                        const long m = std::min(QUERIES, stop - i), columns = whole(i + m, W), row = i - start;
+                        const long m = std::min(QUERIES, stop - i), columns = whole(i + m, COLUMNS), row = i - start;
                         const Matrix p = F::at(probabilities, row, 0), ds = F::at(dscores, row, 0);
-                        float delta[QUERIES] __attribute__((aligned(64)));
+                        const float *top = s.largest + softmax_at(q, h, i), *share = s.inverse + softmax_at(q, h, i);
+                        Number largest[QUERIES], inverse[QUERIES], delta[QUERIES];
                         Vector sum[QUERIES] = {};
                         for (long r = 0; r < m; r++)
                             for (long j = 0; j < head; j += W) sum[r] += F::get(out, i + r, j) * F::get(dout, i + r, j);
-                        for (long r = 0; r < QUERIES; r += W) store(delta + r, reduce_each(sum + r, Plus{}));
+                        for (long r = 0; r < QUERIES; r += W) {
+                            const Vector deltas = reduce_each(sum + r, Plus{});
+                            for (long l = 0; l < W; l++) {
+                                largest[r + l] = (Number)top[r + l];
+                                inverse[r + l] = (Number)share[r + l];
+                                delta[r + l] = (Number)deltas[l];
+                            }
+                        }
                         multiply(F::at(query, i, 0), key_columns, m, columns, sum_head,
-                                 PutProbabilities{p, i, s.largest + softmax_at(q, h, i),
-                                                  s.inverse + softmax_at(q, h, i), scale * LOG2_E});
+                                 PutProbabilities{p, i, largest, inverse, scale * LOG2_E});
                         multiply(F::at(dout, i, 0), value_columns, m, columns, sum_head,
                                  PutScores{ds, p, delta, scale});
                         multiply(ds, F::right(key), m, head, i + m, PutSums{F::at(dquery, i, 0)});
@@ -1440,7 +1498,7 @@ class Engine {
                 multiply_logits(left, m, v, size);
                 for (long i = 0; i < m; i++) {
                     const long y = target(tokens, start + i) - v;
-                    if (y >= 0 && y < size) row_target[i] = logits[i * ld_logits + y];
+                    if (y >= 0 && y < size) row_target[i] = reinterpret_cast<const Number*>(logits + i * ld_logits)[y];
                 }
                 for (long i = 0; i < m; i += 2) gather(i, v, size, TRAIN && single);
             }
@@ -1468,7 +1526,8 @@ class Engine {
                 const long size = std::min(vocab_chunk, vocab - v);
                 if (!single) {
                     multiply_logits(left, m, v, size);
-                    for (long i = 0; i < m; i += 2) exponentiate(i, v, size);
+                    for (long i = 0; i < m; i += 2)
+                        exponentiate(i, v, size, [&](long j, Vector a, Vector b) { F::put(exponentials, i, j, a, b); });
                 }
                 Right e = packed(embedding.forward, embedding.sum_inputs);  // the chunk is some of its rows
                 e.at += v / F::DEPTH * W;
@@ -1486,47 +1545,42 @@ class Engine {
     }
     void multiply_logits(const Matrix& left, long m, long v, long size) const {
         const Word* e = embedding.backward + packed_words(width, v);
-        multiply(left, packed(e, width), m, size, width, Store{logits, ld_logits});
+        multiply(left, packed(e, width), m, size, width, StoreSums{logits, ld_logits});
     }
     // Logits of rows i and i + 1 into the exponentials of their distance from the largest so far, and their sum.
     void gather(long i, long v, long size, bool keep) const {
         const long real = shape_.n_vocab - v;
         for (int r = 0; r < 2; r++) {
-            float* z = logits + (i + r) * ld_logits;
-            for (long j = real / W * W; j < size; j += W)
-                store(z + j, choose(lanes() < (int32_t)(real - j), load(z + j), splat(-INFINITY)));
+            const F::Sum* z = logits + (i + r) * ld_logits;
+            F::Sum top = below(z[0], real, -INFINITY);
+            for (long j = COLUMNS; j < std::min(size, real); j += COLUMNS)
+                top = maximum(top, below(z[j / COLUMNS], real - j, -INFINITY));
+            const Vector widest = maximum(part(top, 0), part(top, F::HALVES - 1));
+            const float largest = std::max(row_maximum[i + r], reduce(widest, Larger{})[0] * LOG2_E);
+            row_sum[i + r] *= std::exp2(row_maximum[i + r] - largest);
+            row_maximum[i + r] = largest;
         }
-        Vector top[2] = {splat(-INFINITY), splat(-INFINITY)}, total[2] = {};
-        const float* z = logits + i * ld_logits;
-        for (long j = 0; j < size; j += W)
-            for (int r = 0; r < 2; r++) top[r] = maximum(top[r], load(z + r * ld_logits + j));
-        float largest[2];
-        for (int r = 0; r < 2; r++) largest[r] = std::max(row_maximum[i + r], reduce(top[r], Larger{})[0] * LOG2_E);
-        for (long j = 0; j < size; j += W) {
-            Vector e[2];
-            for (int r = 0; r < 2; r++) {
-                e[r] = exp2(load(z + r * ld_logits + j) * LOG2_E - largest[r]);
-                if (j + W > real) e[r] = keep_lanes(e[r], real - j);
-                total[r] += e[r];
-            }
-            if (keep) F::put(exponentials, i, j, e[0], e[1]);
-        }
-        for (int r = 0; r < 2; r++) {
-            row_sum[i + r] = row_sum[i + r] * std::exp2(row_maximum[i + r] - largest[r]) + reduce(total[r], Plus{})[0];
-            row_maximum[i + r] = largest[r];
-        }
+        Vector total[2] = {};
+        exponentiate(i, v, size, [&](long j, Vector a, Vector b) {
+            total[0] += a;
+            total[1] += b;
+            if (keep) F::put(exponentials, i, j, a, b);
+        });
+        for (int r = 0; r < 2; r++) row_sum[i + r] += reduce(total[r], Plus{})[0];
     }
-    void exponentiate(long i, long v, long size) const {
+    // Give the exponentials of rows i and i + 1 to `out`, W columns at a time.
+    template <class Out>
+    void exponentiate(long i, long v, long size, const Out& out) const {
         const long real = shape_.n_vocab - v;
-        const float* z = logits + i * ld_logits;
-        for (long j = 0; j < size; j += W) {
-            Vector e[2];
-            for (int r = 0; r < 2; r++) {
-                e[r] = exp2(load(z + r * ld_logits + j) * LOG2_E - row_maximum[i + r]);
-                if (j + W > real) e[r] = keep_lanes(e[r], real - j);
+        const F::Sum *y = logits + i * ld_logits, *z = y + ld_logits;
+        const float a = row_maximum[i], b = row_maximum[i + 1];
+        for (long j = 0; j < size; j += COLUMNS, y++, z++)
+            for (int h = 0; h < F::HALVES && j + h * W < size; h++) {
+                Vector ey = exp2(part(*y, h) * LOG2_E - a), ez = exp2(part(*z, h) * LOG2_E - b);
+                const long left = real - j - h * W;
+                if (left < W) ey = keep_lanes(ey, left), ez = keep_lanes(ez, left);
+                out(j + h * W, ey, ez);
             }
-            F::put(exponentials, i, j, e[0], e[1]);
-        }
     }
 
     // ----------------------------------------------------------------------------------- optimizer
@@ -1568,7 +1622,7 @@ class Engine {
     long T, heads, d, head, inner, ff, vocab;  // padded
     long width;                                // d_model in whole tiles: what products sum over
     long sequences, rows;                      // in a chunk, at most
-    long ld, ld_keys, ld_head = 0, ld_logits, vocab_chunk, loss_rows;
+    long ld, ld_keys, ld_scores, ld_head = 0, ld_logits, vocab_chunk, loss_rows;
     long sum_head;  // of a head's width: what products sum over
     float scale, keep_scale;
     uint32_t threshold;
@@ -1581,10 +1635,12 @@ class Engine {
     float *stream, *branch;  // gradient of the residual stream; of one branch of it
     Matrix narrow, dattended, dqkv, dhidden;
     Matrix scaled, exponentials;  // final norm / sum of exponentials, by row
-    float *logits, *losses, *row_maximum, *row_sum, *row_target, *row_scale;
+    F::Sum* logits;
+    float *losses, *row_maximum, *row_sum, *row_target, *row_scale;
     Word *keys, *values;  // of one head, transposed
     Matrix probabilities, dscores;
-    float *scores, *dkeys, *dvalues;
+    F::Sum* scores;  // of a few queries
+    float *dkeys, *dvalues;
     float* strip;
 };
 
