@@ -30,7 +30,9 @@ SHAPES = [
     (1, 32, 1, 64, 300, 300, 1, 2),  # attention in several blocks of queries
     (2, 32, 2, 128, 16, 100, 2, 4),
     (1, 32, 2, 128, 16, 100, 4, 20),
-    (1, 288, 4, 1100, 24, 300, 1, 6),  # products in several blocks of depth
+    (1, 288, 4, 1100, 24, 300, 1, 6),  # products in several segments of depth
+    (1, 288, 1, 40, 12, 40, 1, 2),  # in float16 also those of attention
+    (1, 528, 8, 40, 12, 40, 1, 2),  # in all formats also those that become GELU
 ]
 
 

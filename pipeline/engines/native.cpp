@@ -9,8 +9,9 @@
 //    transposed left operand costs nothing; the right operand is read in vectors. Weights are copied once a step into
 //    the order in which the kernel reads them, both ways round.
 // 3. Operands can have 16 bits, where the processor multiplies those faster than 32. Weights, their gradients, the
-//    residual stream, norms, exponentials and losses have 32 bits always.
-// 4. What follows a product (GELU and its derivative, the residual sum) is done on the kernel's registers.
+//    residual stream, norms and losses have 32 bits always.
+// 4. What follows a product (GELU and its derivative, softmax, the residual sum) is done on the kernel's registers, and
+//    in 16 bits where sums have 16 bits anyway.
 // 5. Logits exist for a few rows at a time.
 //
 // Every dimension is rounded up to whole vectors inside ("padded"), and the context to whole tiles. The padding of a
@@ -238,6 +239,8 @@ inline Vector below(Vector v, long count, float otherwise) {
     return choose(lanes() < (int32_t)count, v, splat(otherwise));
 }
 
+// What is written once for vectors of float32 and of float16: Number is a lane, filled() has it in all lanes, part() is
+// a half of a vector's lanes as floats, and joined() makes a vector of such parts.
 template <class Sum>
 struct Lanes {
     using Number = float;
@@ -657,7 +660,8 @@ INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, 
 }
 
 template <int R, int C, bool TRANSPOSED, class Out>
-INLINE void tile(const F::Element* a, long lda, const Right& b, long depth, const Out& out, long i, long j, long columns) {
+INLINE void tile(const F::Element* a, long lda, const Right& b, long depth, const Out& out, long i, long j,
+                 long columns) {
     F::Sum sum[R][C];
     sums<R, C, TRANSPOSED>(a, lda, b, depth, sum);
 #pragma GCC unroll 16
@@ -722,8 +726,8 @@ void long_panel(const F::Element* a, long lda, const Right& b, long rows, long d
 
 // C vectors of a product from column j, all its rows.
 template <int C, bool TRANSPOSED, class Out>
-__attribute__((noinline)) void panel(const F::Element* a, long lda, Right b, long rows, long depth, const Out& out, long j,
-                                     long columns) {
+__attribute__((noinline)) void panel(const F::Element* a, long lda, Right b, long rows, long depth, const Out& out,
+                                     long j, long columns) {
     if (depth > F::SEGMENT) return long_panel<C, TRANSPOSED>(a, lda, b, rows, depth, out, j, columns);
     constexpr int TALL = C == 1 ? 2 * TILE_ROWS : TILE_ROWS;  // more sums than one column of tiles has, to hide latency
     const long step = TRANSPOSED ? 1 : lda;
@@ -1604,7 +1608,8 @@ class Engine {
             store(first + i, m);
             store(second + i, v);
             const Vector square = v * correction + 1e-30f;  // far below any eps, so that zero has a root
-            store(parameters + i, load(parameters + i) * decay - m * rate * reciprocal(square * inverse_root(square) + eps));
+            const Vector root = square * inverse_root(square);
+            store(parameters + i, load(parameters + i) * decay - m * rate * reciprocal(root + eps));
             store(gradient + i, Vector{});
         }
     }

@@ -4,7 +4,7 @@ The kernel is compiled once with the system's C++ compiler for the processor at 
 allocates nothing in a step and is deterministic to the bit on one machine.
 
 Precision: a run of float32 is computed in float32. In a run of bfloat16 the operands of matrix products have 16 bits,
-and all else (weights, gradients, residual stream, norms, softmax, losses) has 32. Their format is the one that the
+and all else (weights, gradients, residual stream, norms, losses) has 32. Their format is the one that the
 processor multiplies fastest: float16 where it has float16 arithmetic (AVX512-FP16; finer rounding than bfloat16), else
 bfloat16 (AVX512-BF16), else float32.
 """
