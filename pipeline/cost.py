@@ -14,7 +14,7 @@ from pipeline.run import Run
 
 CORE_GFLOPS = {
     "float32": {8: 35.0, 16: 80.0, 32: 107.0, 64: 119.0, 96: 124.0, 128: 127.0, 192: 125.0, 256: 107.0},
-    "bfloat16": {8: 38.0, 16: 86.0, 32: 146.0, 64: 183.0, 96: 202.0, 128: 206.0, 192: 195.0, 256: 155.0},
+    "bfloat16": {8: 40.0, 16: 91.0, 32: 166.0, 64: 206.0, 96: 228.0, 128: 233.0, 192: 227.0, 256: 186.0},
     "lstm": {16: 25.0, 32: 50.0, 64: 60.0, 96: 65.0, 160: 85.0},
 }
 """GFLOP/s of one CPU core in training, by d_model: all FLOPs of Table 1; Transformers in the native engine by
