@@ -34,8 +34,9 @@ lint: $(READY)
 	snakefmt --check Snakefile rules
 	snakemake --lint
 
-bench: $(READY)  ## speed of training against a plain loop (benchmarks/results.json), and of the fits
+bench: $(READY)  ## speed of training against a plain loop, what is not steps, and the fits: benchmarks/results.json
 	python -m benchmarks.training
+	python -m benchmarks.overheads
 	python -m benchmarks.laws
 
 readme: $(READY)  ## fill the README's generated parts from the results of PRESET
