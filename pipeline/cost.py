@@ -15,10 +15,8 @@ from pipeline.run import Run
 CORE_GFLOPS = {
     "float32": {8: 35.0, 16: 80.0, 32: 107.0, 64: 119.0, 96: 124.0, 128: 127.0, 192: 125.0, 256: 107.0},
     "bfloat16": {8: 40.0, 16: 91.0, 32: 166.0, 64: 206.0, 96: 228.0, 128: 233.0, 192: 227.0, 256: 186.0},
-    "lstm": {16: 25.0, 32: 50.0, 64: 60.0, 96: 65.0, 160: 85.0},
 }
-"""GFLOP/s of one CPU core in training, by d_model: all FLOPs of Table 1; Transformers in the native engine by
-precision, LSTMs in torch."""
+"""GFLOP/s of one CPU core in training with the native engine, by d_model: all FLOPs of Table 1."""
 
 STARTUP_SECONDS = 1.5
 """Start of the interpreter, imports, reading tokens, writing the result."""
@@ -26,7 +24,7 @@ STARTUP_SECONDS = 1.5
 
 def core_gflops(run: Run) -> float:
     """Return the training rate of one core in GFLOP/s, log-interpolated in d_model."""
-    known = CORE_GFLOPS["lstm" if run.family == "lstm" else run.precision]
+    known = CORE_GFLOPS[run.precision]
     widths = sorted(known)
     if run.d_model <= widths[0]:
         return known[widths[0]] * run.d_model / widths[0]

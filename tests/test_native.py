@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pipeline import models
 from pipeline.engines import native
 from pipeline.errors import UserError
+from pipeline.models import lstm
 from pipeline.models.layout import initial, layout, views
 from pipeline.run import Run
 
@@ -130,6 +132,54 @@ def formats() -> list[str]:
     """The 16-bit formats that this processor has."""
     flags = native._processor().split()
     return [name for name, flag in (("float16", "avx512_fp16"), ("bfloat16", "avx512_bf16")) if flag in flags]
+
+
+LSTMS = [
+    # n_layer, d_model, n_ctx, n_vocab, batch
+    (1, 16, 8, 32, 8),
+    (2, 30, 16, 61, 3),  # fewer sequences than make a step together, no size a whole number of vectors
+    (3, 40, 20, 300, 11),  # the second chunk is not full
+    (1, 288, 24, 100, 8),  # products in several segments of depth
+]
+
+
+def lstm_case(n_layer, d_model, n_ctx, n_vocab, batch) -> tuple[Run, np.ndarray, np.ndarray, torch.Tensor, np.ndarray]:
+    """A run, parameters off their first values, tokens, and from torch in float64 the losses and the gradient."""
+    run = make_run(n_layer, d_model, 1, 1, n_ctx, n_vocab, family="lstm")
+    flat = models.initial(run)
+    flat = flat + np.float32(0.05) * np.random.default_rng(5).standard_normal(len(flat), dtype=np.float32)
+    tokens = make_tokens(run, batch)
+    leaf = torch.tensor(flat, dtype=torch.float64, requires_grad=True)
+    sizes = dict(models.parameters(run))
+    parts = torch.split(leaf, [math.prod(size) for size in sizes.values()])
+    weights = {name: part.reshape(size) for (name, size), part in zip(sizes.items(), parts, strict=True)}
+    text = torch.from_numpy(tokens.astype(np.int64))
+    logits = lstm.logits(weights, text[:, :-1], run).transpose(1, 2)
+    losses = F.cross_entropy(logits, text[:, 1:], reduction="none")
+    losses.mean().backward()
+    return run, flat, tokens, losses.detach(), leaf.grad.numpy()
+
+
+@pytest.mark.parametrize("case", LSTMS, ids=str)
+def test_lstm_equals_torch(case):
+    run, flat, tokens, losses, gradient = lstm_case(*case)
+    engine = native.NativeEngine(run, parameters=flat)
+    loss, got = engine.gradient(tokens)
+    assert loss == pytest.approx(losses.mean().item(), rel=1e-6)
+    for name, wanted in models.split(gradient, run).items():
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(models.split(got, run)[name], wanted, rtol=0, atol=5e-6 * scale, err_msg=name)
+    np.testing.assert_allclose(engine.evaluate(tokens), losses.sum(0).numpy(), rtol=2e-6)
+
+
+@pytest.mark.parametrize("case", LSTMS, ids=str)
+@pytest.mark.parametrize("operands", formats())
+def test_lstm_with_short_operands_is_off_by_their_rounding(operands, case):
+    run, flat, tokens, losses, gradient = lstm_case(*case)
+    loss, got = native.NativeEngine(run, parameters=flat, operands=operands).gradient(tokens)
+    assert loss == pytest.approx(losses.mean().item(), rel=1e-3)
+    error = np.linalg.norm(got - gradient) / np.linalg.norm(gradient)
+    assert 1e-5 < error < {"float16": 0.006, "bfloat16": 0.01}[operands]
 
 
 @pytest.mark.parametrize("operands", formats())

@@ -1,8 +1,8 @@
 """An engine holds one model and its optimizer on one device: it makes steps and measures losses.
 
-Two engines compute the same thing. `native` is a compiled kernel for Transformers in float32 on a CPU, and needs no
-torch; `torch` trains every family on every device. Both start from the weights of `pipeline.models.layout` and see the
-same batches, so which one made a run is not part of the run: their curves agree to rounding noise.
+Two engines compute the same thing. `native` is a compiled kernel for a CPU, one thread a run, and needs no torch;
+`torch` trains every model on every device. Both start from the weights of `pipeline.models` and see the same batches,
+so which one made a run is not part of the run: their curves agree to rounding noise.
 """
 
 from __future__ import annotations

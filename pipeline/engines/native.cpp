@@ -1,6 +1,7 @@
-// A whole training step of a small decoder-only Transformer in one thread: forward, backward, clipping, AdamW.
+// A whole training step of a small language model in one thread: forward, backward, clipping, AdamW.
 //
-// The model is that of pipeline/models/transformer.py and the parameters are laid out as in pipeline/models/layout.py.
+// The models are those of pipeline/models: the decoder-only Transformer, its recurrent kin and the LSTM. Parameters are
+// laid out as pipeline/models/__init__.py and layout.py say.
 // What makes it fast, in order of what it gives:
 //
 // 1. A chunk of about 128 rows (one sequence, or a few) goes forward and backward alone, so that its activations stay
@@ -61,6 +62,7 @@ constexpr int TILE_ROWS = 4;  // 12 of 16 registers
 #endif
 constexpr long LINE = 16;            // floats in a cache line
 constexpr long CHUNK_ROWS = 128;     // rows that go forward and backward together
+constexpr long STEP_ROWS = 8;        // sequences of an LSTM that make a step together: whole tiles
 constexpr long QUERY_ROWS = 128;     // rows of attention scores held at a time in the backward pass
 constexpr long LOGITS = 128 * 1024;  // logits held at a time: half a megabyte
 constexpr long VOCAB_CHUNK = 2048;   // columns of logits held at a time
@@ -233,6 +235,9 @@ inline void gelu(Vector u, Vector& value, Vector& slope) {
     value = u * s;
     slope = s + (value - value * s) * (square * (3.f * GELU_A * GELU_B) + GELU_A);
 }
+
+inline Vector sigmoid(Vector x) { return reciprocal(1.f + exp2(minimum(splat(125.f), x * -LOG2_E))); }
+inline Vector tanh(Vector x) { return 2.f * sigmoid(2.f * x) - 1.f; }
 
 // The lanes of v below `count`; `otherwise` elsewhere.
 inline Vector below(Vector v, long count, float otherwise) {
@@ -889,6 +894,16 @@ struct Block {
     Weight qkv, out, up, down;
 };
 
+struct Layer {  // of an LSTM: the weight has the rows of the layer's input, then those of its state
+    Weight weight;
+    long bias;
+};
+
+struct Steps {  // what the backward pass needs of one layer of an LSTM; rows go by time, then by sequence
+    Matrix inputs, gates;  // the layer's input and its state before; the gates (input, forget, cell, output)
+    float* cell;
+};
+
 struct Saved {  // what the backward pass needs of one block
     float *input, *middle;             // the residual stream before attention and before the feed-forward layer
     float *statistics1, *statistics2;  // of the norms: means of the rows, then 1/deviations
@@ -900,9 +915,10 @@ struct Saved {  // what the backward pass needs of one block
 
 struct Shape {
     int64_t n_layer, d_model, n_head, d_ff, n_ctx, n_vocab, n_reuse;
+    int64_t lstm;  // 1: an LSTM, which has no heads and no feed-forward layer
 };
 struct Settings {
-    double beta1, beta2, eps, weight_decay, clip, dropout;
+    double beta1, beta2, eps, weight_decay, clip, dropout, embedding_std;
     uint64_t seed;
 };
 
@@ -910,8 +926,8 @@ class Engine {
    public:
     Engine(const Shape& shape, const Settings& settings) : shape_(shape), settings_(settings) {
         constexpr long unit = std::max(W, TILE_ROWS);
-        T = whole(shape.n_ctx, TILE_ROWS);
-        heads = shape.n_head;
+        T = shape.lstm ? shape.n_ctx : whole(shape.n_ctx, TILE_ROWS);
+        heads = shape.lstm ? 1 : shape.n_head;
         d = whole(shape.d_model, unit);
         width = whole(shape.d_model, TILE_ROWS);
         head = whole(shape.d_model / heads, unit);
@@ -919,7 +935,7 @@ class Engine {
         inner = heads * head;
         ff = whole(shape.d_ff, unit);
         vocab = whole(shape.n_vocab, unit);
-        sequences = std::max(1L, CHUNK_ROWS / T);
+        sequences = shape.lstm ? STEP_ROWS : std::max(1L, CHUNK_ROWS / T);
         rows = sequences * T;
         ld = stride(d);
         ld_keys = stride(whole(T, W));
@@ -1004,10 +1020,13 @@ class Engine {
         for (long b = 0; b < count; b += sequences) {
             const long n = std::min(sequences, count - b);
             const uint16_t* part = tokens + b * (shape_.n_ctx + 1);
-            forward<false>(part, n, 0, 0);
+            if (shape_.lstm)
+                forward_lstm(part, n);
+            else
+                forward<false>(part, n, 0, 0);
             cross_entropy<false>(part, n);
-            for (long s = 0; s < n; s++)
-                for (long t = 0; t < shape_.n_ctx; t++) sums[t] += losses[s * T + t];
+            for (long i = 0; i < rows_of(n); i++)
+                if (const Place p = place_of(i); p.time < shape_.n_ctx) sums[p.time] += losses[i];
         }
     }
 
@@ -1022,9 +1041,15 @@ class Engine {
         for (long b = from; b < stop; b += sequences) {
             const long n = std::min(sequences, stop - b);
             const uint16_t* part = tokens + b * (shape_.n_ctx + 1);
-            forward<true>(part, n, b, step);
-            loss += cross_entropy<true>(part, n);
-            backward(part, n, b, step);
+            if (shape_.lstm) {
+                forward_lstm(part, n);
+                loss += cross_entropy<true>(part, n);
+                backward_lstm(part, n);
+            } else {
+                forward<true>(part, n, b, step);
+                loss += cross_entropy<true>(part, n);
+                backward(part, n, b, step);
+            }
         }
         return loss;
     }
@@ -1057,8 +1082,18 @@ class Engine {
     }
 
     void describe() {
-        const long n = shape_.d_model, n_head = n / heads;
+        const long n = shape_.d_model;
         add_weight(embedding, 1, shape_.n_vocab, vocab, 1, n, d);
+        if (shape_.lstm)
+            describe_lstm();
+        else
+            describe_transformer();
+        gain = add_vector();
+        bias = add_vector();
+    }
+
+    void describe_transformer() {
+        const long n = shape_.d_model, n_head = n / heads;
         position = add(1, shape_.n_ctx, shape_.n_ctx, 1, n, d);
         if (shape_.n_reuse > 1) depth = add(1, shape_.n_reuse, shape_.n_reuse, 1, n, d);
         blocks_.resize(shape_.n_layer);
@@ -1072,8 +1107,15 @@ class Engine {
             add_weight(b.up, 1, n, d, 1, shape_.d_ff, ff);
             add_weight(b.down, 1, shape_.d_ff, ff, 1, n, d);
         }
-        gain = add_vector();
-        bias = add_vector();
+    }
+
+    void describe_lstm() {
+        const long n = shape_.d_model;
+        layers_.resize(shape_.n_layer);
+        for (Layer& l : layers_) {
+            add_weight(l.weight, 2, n, d, 4, n, d);
+            l.bias = add(1, 1, 1, 4, n, d, false);
+        }
     }
 
     Matrix take(long row_count, long columns) {
@@ -1094,9 +1136,34 @@ class Engine {
                 w->forward = a.words(packed_words(w->sum_inputs, w->outputs));
                 w->backward = a.words(packed_words(w->sum_outputs, w->inputs));
             }
-        strip = a.take(COLUMNS * std::max(std::max(d, ff), 3 * inner));
+        strip = a.take(COLUMNS * std::max(std::max(4 * d, ff), 3 * inner));
 
         const long padded = rows + W;  // transposing reads whole squares
+        final_input = a.take(padded * ld);
+        final_statistics = a.take(2 * whole(rows, W));
+        final_norm = a.take(padded * ld);
+        stream = a.take(padded * ld);
+        branch = a.take(padded * ld);
+        if (!F::PLAIN) narrow = take(padded, d);
+
+        scaled = take(loss_rows, d);
+        exponentials = take(loss_rows, vocab_chunk);
+        logits = reinterpret_cast<F::Sum*>(F::PLAIN ? exponentials.first : a.words(loss_rows * ld_logits * W));
+        losses = a.take(rows);
+        row_maximum = a.take(loss_rows);
+        row_sum = a.take(loss_rows);
+        row_target = a.take(loss_rows);
+        row_scale = a.take(loss_rows);
+
+        if (shape_.lstm)
+            place_lstm(padded);
+        else
+            place_transformer(padded);
+        half = a.take(size_);  // last, since it is touched only when noise is measured
+    }
+
+    void place_transformer(long padded) {
+        Arena& a = arena_;
         saved_.resize(shape_.n_reuse * shape_.n_layer);
         for (Saved& s : saved_) {
             s.input = a.take(padded * ld);
@@ -1112,24 +1179,9 @@ class Engine {
             s.hidden = take(padded, ff);
             s.slope = take(padded, ff);
         }
-        final_input = a.take(padded * ld);
-        final_statistics = a.take(2 * whole(rows, W));
-        final_norm = a.take(padded * ld);
-        stream = a.take(padded * ld);
-        branch = a.take(padded * ld);
-        if (!F::PLAIN) narrow = take(padded, d);
         dattended = take(padded, inner);
         dqkv = take(padded, 3 * inner);
         dhidden = take(padded, ff);
-
-        scaled = take(loss_rows, d);
-        exponentials = take(loss_rows, vocab_chunk);
-        logits = reinterpret_cast<F::Sum*>(F::PLAIN ? exponentials.first : a.words(loss_rows * ld_logits * W));
-        losses = a.take(rows);
-        row_maximum = a.take(loss_rows);
-        row_sum = a.take(loss_rows);
-        row_target = a.take(loss_rows);
-        row_scale = a.take(loss_rows);
 
         const long transposed = whole(head, W * F::ACROSS);
         keys = a.words(transposed * ld_keys);
@@ -1143,13 +1195,36 @@ class Engine {
             dkeys = a.take(T * ld_head);
             dvalues = a.take(T * ld_head);
         }
-        half = a.take(size_);  // last, since it is touched only when noise is measured
+    }
+
+    void place_lstm(long padded) {
+        Arena& a = arena_;
+        steps_.resize(shape_.n_layer);
+        for (Steps& s : steps_) {
+            s.inputs = take(padded, 2 * d);
+            s.gates = take(padded, 4 * d);
+            s.cell = a.take(padded * ld);
+        }
+        dgates = take(padded, 4 * d);
+        ld_step = stride(4 * d);
+        sums_of_step = a.take(STEP_ROWS * ld_step);
+        dcell = a.take(STEP_ROWS * ld);
     }
 
     void pack_copies(const Weight& w) const {
         pack(parameters + w.at, w.outputs, w.sum_inputs, w.outputs, w.forward);
         pack_transposed(parameters + w.at, w.outputs, w.inputs, w.sum_outputs, w.backward, strip);
     }
+
+    // Where a row of a chunk stands. Those of a Transformer go by sequence, those of an LSTM by time.
+    struct Place {
+        long sequence, time;
+    };
+    Place place_of(long i) const {
+        if (shape_.lstm) return {i % sequences, i / sequences};
+        return {i / T, i % T};
+    }
+    long rows_of(long n) const { return shape_.lstm ? rows : n * T; }  // of a chunk of n sequences
 
     void refresh() {
         if (!stale_) return;
@@ -1483,6 +1558,114 @@ class Engine {
             }
     }
 
+    // ---------------------------------------------------------------------------------------- LSTM
+
+    // From tokens to the final norm, step by step. A layer's output, to which later layers add, is in `final_input`.
+    void forward_lstm(const uint16_t* tokens, long n) {
+        float* x = final_input;
+        const float scaling = (float)(1 / settings_.embedding_std);
+        for (long i = 0; i < rows; i++) {
+            const Place p = place_of(i);
+            const bool real = p.sequence < n;
+            const float* e = parameters + embedding.at + (real ? tokens[p.sequence * (T + 1) + p.time] * d : 0);
+            for (long j = 0; j < d; j += W) store(x + i * ld + j, real ? load(e + j) * scaling : Vector{});
+        }
+        for (long k = 0; k < shape_.n_layer; k++) {
+            const Weight& w = layers_[k].weight;
+            const Steps& s = steps_[k];
+            for (long i = 0; i < rows; i += 2)
+                for (long j = 0; j < d; j += W) F::put(s.inputs, i, j, load(x + i * ld + j), load(x + (i + 1) * ld + j));
+            for (long i = 0; i < rows; i += STEP_ROWS) {
+                multiply(F::at(s.inputs, i, 0), packed(w.forward, w.sum_inputs), STEP_ROWS, 4 * d, w.sum_inputs,
+                         Store{sums_of_step, ld_step});
+                step_forward(s, layers_[k].bias, i, x, k > 0);
+            }
+        }
+        norm(x, gain, bias, final_statistics, rows, Store{final_norm, ld});
+    }
+
+    // Cell and state of the rows from i on, from the sums at their gates. The state is (added to) the layer's output.
+    __attribute__((noinline)) void step_forward(const Steps& s, long bias_at, long i, float* x, bool add) const {
+        for (long r = 0; r < STEP_ROWS; r += 2)
+            for (long j = 0; j < d; j += W) {
+                Vector gate[4][2], state[2];
+                for (long p = 0; p < 2; p++) {
+                    const float *sum = sums_of_step + (r + p) * ld_step + j, *shift = parameters + bias_at + j;
+                    const long at = (i + r + p) * ld + j;
+                    for (long q = 0; q < 4; q++) {
+                        const Vector z = load(sum + q * d) + load(shift + q * d);
+                        gate[q][p] = q == 2 ? tanh(z) : sigmoid(z);
+                    }
+                    const Vector before = i ? load(s.cell + at - STEP_ROWS * ld) : Vector{};
+                    const Vector cell = gate[1][p] * before + gate[0][p] * gate[2][p];
+                    state[p] = gate[3][p] * tanh(cell);
+                    store(s.cell + at, cell);
+                    store(x + at, add ? load(x + at) + state[p] : state[p]);
+                }
+                for (long q = 0; q < 4; q++) F::keep(s.gates, i + r, q * d + j, gate[q][0], gate[q][1]);
+                if (i + STEP_ROWS < rows) F::put(s.inputs, i + STEP_ROWS + r, d + j, state[0], state[1]);
+            }
+    }
+
+    // From the gradient of the final norm's output (in `branch`) to the gradients of all parameters.
+    void backward_lstm(const uint16_t* tokens, long n) {
+        norm_backward<false>(branch, final_input, final_statistics, gain, bias, stream, rows);
+        for (long k = shape_.n_layer - 1; k >= 0; k--) {
+            const Weight& w = layers_[k].weight;
+            std::memset(sums_of_step, 0, STEP_ROWS * ld_step * 4);
+            std::memset(dcell, 0, STEP_ROWS * ld * 4);
+            for (long i = rows - STEP_ROWS; i >= 0; i -= STEP_ROWS) {
+                step_backward(steps_[k], layers_[k].bias, i);
+                multiply(F::at(dgates, i, 0), packed(w.backward, w.sum_outputs), STEP_ROWS, 2 * d, w.sum_outputs,
+                         Store{sums_of_step, ld_step});
+                for (long r = 0; r < STEP_ROWS; r++)
+                    for (long j = 0; j < d; j += W) {
+                        float* dx = stream + (i + r) * ld + j;
+                        const Vector v = load(sums_of_step + r * ld_step + j);
+                        store(dx, k ? load(dx) + v : v);
+                    }
+            }
+            multiply_transposed(steps_[k].inputs, F::right(dgates), w.sum_inputs, w.outputs, rows,
+                                Add{into + w.at, w.outputs});
+        }
+        const float scaling = (float)(1 / settings_.embedding_std);
+        for (long i = 0; i < rows; i++) {
+            const Place p = place_of(i);
+            if (p.sequence >= n) continue;
+            float* e = into + embedding.at + tokens[p.sequence * (T + 1) + p.time] * d;
+            for (long j = 0; j < d; j += W) store(e + j, load(e + j) + load(stream + i * ld + j) * scaling);
+        }
+    }
+
+    // The gradient of the sums at the gates of the rows from i on. That of their state comes from the layer's output and
+    // from the next step (in `sums_of_step`, after that of its input), that of their cell from the next step (`dcell`).
+    __attribute__((noinline)) void step_backward(const Steps& s, long bias_at, long i) const {
+        for (long r = 0; r < STEP_ROWS; r += 2)
+            for (long j = 0; j < d; j += W) {
+                Vector dz[4][2];
+                for (long p = 0; p < 2; p++) {
+                    const long at = (i + r + p) * ld + j;
+                    const auto gate = [&](long q) { return F::get(s.gates, i + r + p, q * d + j); };
+                    const Vector input = gate(0), forget = gate(1), candidate = gate(2), output = gate(3);
+                    const Vector before = i ? load(s.cell + at - STEP_ROWS * ld) : Vector{};
+                    const Vector shown = tanh(load(s.cell + at));
+                    const Vector dstate = load(stream + at) + load(sums_of_step + (r + p) * ld_step + d + j);
+                    float* later = dcell + (r + p) * ld + j;
+                    const Vector dc = load(later) + dstate * output * (1.f - shown * shown);
+                    store(later, dc * forget);
+                    dz[0][p] = dc * candidate * input * (1.f - input);
+                    dz[1][p] = dc * before * forget * (1.f - forget);
+                    dz[2][p] = dc * input * (1.f - candidate * candidate);
+                    dz[3][p] = dstate * shown * output * (1.f - output);
+                }
+                for (long q = 0; q < 4; q++) {
+                    F::put(dgates, i + r, q * d + j, dz[q][0], dz[q][1]);
+                    float* db = into + bias_at + q * d + j;
+                    store(db, load(db) + dz[q][0] + dz[q][1]);
+                }
+            }
+    }
+
     // ------------------------------------------------------------------------------- cross-entropy
 
     // The summed loss; each row's in `losses`. With TRAIN also its gradient, of the final norm's output (in `branch`)
@@ -1492,8 +1675,8 @@ class Engine {
     double cross_entropy(const uint16_t* tokens, long n) {
         double sum = 0;
         const bool single = vocab_chunk == vocab;
-        for (long start = 0; start < n * T; start += loss_rows) {
-            const long m = std::min(loss_rows, n * T - start);
+        for (long start = 0; start < rows_of(n); start += loss_rows) {
+            const long m = std::min(loss_rows, rows_of(n) - start);
             float *h = final_norm + start * ld, *dh = branch + start * ld;
             const Matrix left = operand(h, m);
             for (long i = 0; i < m; i++) row_maximum[i] = -INFINITY, row_sum[i] = 0;
@@ -1501,13 +1684,13 @@ class Engine {
                 const long size = std::min(vocab_chunk, vocab - v);
                 multiply_logits(left, m, v, size);
                 for (long i = 0; i < m; i++) {
-                    const long y = target(tokens, start + i) - v;
+                    const long y = target(tokens, n, start + i) - v;
                     if (y >= 0 && y < size) row_target[i] = reinterpret_cast<const Number*>(logits + i * ld_logits)[y];
                 }
                 for (long i = 0; i < m; i += 2) gather(i, v, size, TRAIN && single);
             }
             for (long i = 0; i < m; i++) {
-                const bool real = target(tokens, start + i) >= 0;
+                const bool real = target(tokens, n, start + i) >= 0;
                 losses[start + i] = real ? (row_maximum[i] + std::log2(row_sum[i])) * LN_2 - row_target[i] : 0;
                 row_scale[i] = real ? 1.f / row_sum[i] : 0;
                 sum += losses[start + i];
@@ -1518,7 +1701,7 @@ class Engine {
                     F::put(scaled, i, j, load(h + i * ld + j) * row_scale[i],
                                  load(h + (i + 1) * ld + j) * row_scale[i + 1]);
             for (long i = 0; i < m; i++) {
-                const long y = target(tokens, start + i);
+                const long y = target(tokens, n, start + i);
                 const float* e = parameters + embedding.at + y * d;
                 float* de = into + embedding.at + y * d;
                 for (long j = 0; j < d; j += W) {
@@ -1542,10 +1725,10 @@ class Engine {
         return sum;
     }
 
-    // The token that follows row i, or -1 in the padding of the context.
-    long target(const uint16_t* tokens, long i) const {
-        const long t = i % T;
-        return t < shape_.n_ctx ? tokens[i / T * (shape_.n_ctx + 1) + t + 1] : -1;
+    // The token that follows row i of a chunk of n sequences, or -1 in the padding.
+    long target(const uint16_t* tokens, long n, long i) const {
+        const Place p = place_of(i);
+        return p.sequence < n && p.time < shape_.n_ctx ? tokens[p.sequence * (shape_.n_ctx + 1) + p.time + 1] : -1;
     }
     void multiply_logits(const Matrix& left, long m, long v, long size) const {
         const Word* e = embedding.backward + packed_words(width, v);
@@ -1620,6 +1803,8 @@ class Engine {
     std::vector<Tensor> tensors_;
     std::vector<Block> blocks_;
     std::vector<Saved> saved_;
+    std::vector<Layer> layers_;
+    std::vector<Steps> steps_;
     Arena arena_;
     long size_ = 0;  // of the padded vector
     bool stale_ = true;     // the packed weights are older than the parameters
@@ -1646,6 +1831,9 @@ class Engine {
     Matrix probabilities, dscores;
     F::Sum* scores;  // of a few queries
     float *dkeys, *dvalues;
+    Matrix dgates;
+    long ld_step = 0;
+    float *sums_of_step, *dcell;
     float* strip;
 };
 

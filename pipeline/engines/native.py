@@ -1,4 +1,4 @@
-"""Train a decoder-only Transformer with the kernel of native.cpp: the fastest way on a CPU, one thread an engine.
+"""Train a model with the kernel of native.cpp: the fastest way on a CPU, one thread an engine.
 
 The kernel is compiled once with the system's C++ compiler for the processor at hand and kept in a cache folder. It
 allocates nothing in a step and is deterministic to the bit on one machine.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -25,8 +26,8 @@ import numpy as np
 from pipeline.engines import StepResult
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
-from pipeline.models import initial
-from pipeline.models.layout import layout, n_parameters, views
+from pipeline.models import initial, split
+from pipeline.models import parameters as layout
 from pipeline.run import Run
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -38,13 +39,17 @@ _STATE = ("parameters", "first_moment", "second_moment")  # in the order in whic
 
 class _Shape(ctypes.Structure):
     _fields_ = tuple(
-        (name, ctypes.c_int64) for name in ("n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_vocab", "n_reuse")
+        (name, ctypes.c_int64)
+        for name in ("n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_vocab", "n_reuse", "lstm")
     )
 
 
 class _Settings(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_double) for name in ("beta1", "beta2", "eps", "weight_decay", "clip", "dropout")),
+        *(
+            (name, ctypes.c_double)
+            for name in ("beta1", "beta2", "eps", "weight_decay", "clip", "dropout", "embedding_std")
+        ),
         ("seed", ctypes.c_uint64),  # wraps around: any integer is a seed
     )
 
@@ -142,7 +147,9 @@ def available() -> bool:
 
 def supports(run: Run) -> bool:
     """Return whether the kernel computes what the run says."""
-    return run.family in ("transformer", "recurrent") and run.optimizer == "adamw" and run.n_ctx < 1 << 16
+    if run.family == "lstm" and run.dropout:
+        return False
+    return run.optimizer == "adamw" and run.n_ctx < 1 << 16
 
 
 @functools.cache
@@ -172,7 +179,7 @@ class NativeEngine:
     threads : int
         There for the protocol: the kernel has one thread, since two processes of one thread beat one of two.
     parameters : ndarray of shape (n_parameters,), optional
-        The first parameters in the order of `pipeline.models.layout`; those of `pipeline.models.initial` when None.
+        The first parameters in the order of `pipeline.models.parameters`; those of `pipeline.models.initial` when None.
     operands : str, optional
         Format of the operands of matrix products, when it is not to follow from the run's precision.
 
@@ -199,15 +206,16 @@ class NativeEngine:
     ) -> None:
         if not supports(run):
             raise UserError(
-                "engine: native trains families transformer and recurrent with optimizer adamw, "
-                f"not {run.family} with {run.optimizer}"
+                "engine: native trains with optimizer adamw, and family lstm without dropout, "
+                f"not {run.family} with {run.optimizer} and dropout {run.dropout}"
             )
-        self.run, self.n_parameters, self._steps = run, n_parameters(run), 0
+        self.run, self._steps = run, 0
+        self.n_parameters = sum(math.prod(size) for _, size in layout(run))
         if operands is None:
             operands = "float32" if run.precision == "float32" else short_operands()
         self.operands, self._library = operands, _library(operands)
         self._engine = self._library.native_create(
-            ctypes.byref(_Shape(*(getattr(run, name) for name, _ in _Shape._fields_))),
+            ctypes.byref(_Shape(*(getattr(run, name) for name, _ in _Shape._fields_[:-1]), run.family == "lstm")),
             ctypes.byref(_Settings(*(getattr(run, name) for name, _ in _Settings._fields_))),
         )
         if not self._engine:
@@ -273,7 +281,7 @@ class NativeEngine:
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return a copy of the weights by name."""
-        return views(self._read(0), self.run)
+        return split(self._read(0), self.run)
 
     def set_weights(self, weights: dict[str, np.ndarray]) -> None:
         """Replace the weights and leave the optimizer alone."""
