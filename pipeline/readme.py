@@ -117,19 +117,29 @@ def times(experiment: Experiment, logs: Path) -> str:
     return f"{table}\n\nWhere the time of the training jobs went: {shares}. {wall}"
 
 
+PAUSE_SECONDS = 60
+"""Where no job runs for longer, the experiment was interrupted."""
+
+
 def experiment_wall(logs: Path, runs: Sequence[str]) -> str:
     """Return the wall time from the start of the first data job to the end of the last training of some runs."""
     trained = [path for path in (logs / "train" / f"{run}.jsonl" for run in runs) if path.is_file()]
-    records = {"fetch_corpus": list((logs / "fetch_corpus").glob("*.jsonl")), "train": trained}
-    for name, paths in records.items():
+    downloads = list((logs / "fetch_corpus").glob("*.jsonl"))
+    for name, paths in {"fetch_corpus": downloads, "train": trained}.items():
         if not paths:
             raise UserError(f"{logs}/{name}: no record of a job is there")
-    begins = [
-        path.stat().st_mtime - json.loads(path.read_text().splitlines()[-1])["s"] for path in records["fetch_corpus"]
-    ]
-    ends = [path.stat().st_mtime for path in records["train"]]
-    minutes = (max(ends) - min(begins)) / 60
-    return f"From the start of the first download to the end of the last training: {minutes:.0f} minutes."
+    others = [path for rule in ("train_tokenizer", "tokenize") for path in (logs / rule).glob("*.jsonl")]
+    ends = {path: path.stat().st_mtime for path in (*downloads, *others, *trained)}
+    jobs = sorted((end - json.loads(path.read_text().splitlines()[-1])["s"], end) for path, end in ends.items())
+    begin, until = jobs[0]
+    paused = 0.0
+    for start, end in jobs:
+        if start - until > PAUSE_SECONDS:
+            paused += start - until
+        until = max(until, end)
+    minutes = (until - begin - paused) / 60
+    text = f"From the start of the first download to the end of the last training: {minutes:.0f} minutes"
+    return text + (f", without {paused / 60:.0f} in which it was interrupted." if paused else ".")
 
 
 def speed(benchmarks: Path) -> str:

@@ -409,7 +409,7 @@ def test_wrong_input_is_named():
         engine.step(np.zeros((2, 24), np.uint16), lr=0.01)
     with pytest.raises(UserError, match="parameters: shape"):
         native.NativeEngine(SMALL, parameters=np.zeros(3, np.float32))
-    with pytest.raises(UserError, match="native trains families transformer and recurrent"):
+    with pytest.raises(UserError, match="native trains with optimizer adamw, and family lstm without dropout"):
         native.NativeEngine(replace(SMALL, optimizer="adafactor"))
 
 

@@ -1,12 +1,14 @@
 """The README's generated parts are those of the last results, and were not typed over."""
 
+import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.readme import PARTS, fill
+from pipeline.readme import PARTS, experiment_wall, fill
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,3 +28,24 @@ def test_pictures_of_the_readme_are_there():
 def test_missing_marks_are_named():
     with pytest.raises(UserError, match="begin: x"):
         fill("nothing", {"x": "new"})
+
+
+def write_record(logs: Path, job: str, begin: float, end: float) -> None:
+    path = logs / f"{job}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"s": end - begin}) + "\n")
+    os.utime(path, (end, end))
+
+
+def test_time_of_the_experiment_leaves_interruptions_out(tmp_path):
+    write_record(tmp_path, "fetch_corpus/news", 1000, 1060)
+    write_record(tmp_path, "tokenize/laptop", 1060, 1400)
+    write_record(tmp_path, "train/a", 1410, 1600)
+    write_record(tmp_path, "train/b", 1420, 1500)
+    assert experiment_wall(tmp_path, ["a", "b", "c"]).endswith("training: 10 minutes.")
+    write_record(tmp_path, "train/c", 1600 + 3000, 1600 + 3300)
+    assert experiment_wall(tmp_path, ["a", "b", "c"]).endswith(
+        "training: 15 minutes, without 50 in which it was interrupted."
+    )
+    with pytest.raises(UserError, match="train: no record"):
+        experiment_wall(tmp_path, ["d"])
