@@ -6,7 +6,7 @@
 //
 // 1. A chunk of about 128 rows (one sequence, or a few) goes forward and backward alone, so that its activations stay
 //    in the cache; its weight gradients are added to one flat vector.
-// 2. One register-blocked kernel multiplies matrices. The left operand is read word by word and broadcast, so a
+// 2. One register-blocked kernel multiplies matrices. The left operand is read number by number and broadcast, so a
 //    transposed left operand costs nothing; the right operand is read in vectors. Weights are copied once a step into
 //    the order in which the kernel reads them, both ways round.
 // 3. Operands can have 16 bits, where the processor multiplies those faster than 32. Weights, their gradients, the
