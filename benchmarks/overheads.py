@@ -10,7 +10,6 @@ is not steps is given for the whole of them, since start-up, evaluations and wri
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.training import N_VOCAB, RESULTS, Result, machine, make_run
+from benchmarks.training import N_VOCAB, Result, make_run, record
 from pipeline.files import read_json, write_json
 from pipeline.run import Run
+from pipeline.windows import TOKEN_TYPE
 
 SHAPES = ((2, 32), (2, 64), (2, 128), (2, 192))
 EXPERIMENT_TOKENS = 6_000_000
@@ -36,7 +36,7 @@ def write_tokens(folder: Path) -> None:
     rng, sizes = np.random.default_rng(0), {"train": 25_000_000, "test": 500_000}
     folder.mkdir()
     for name, size in sizes.items():
-        rng.integers(0, N_VOCAB, size).astype("<u2").tofile(folder / f"{name}.bin")
+        rng.integers(0, N_VOCAB, size).astype(TOKEN_TYPE).tofile(folder / f"{name}.bin")
     files = {name: {"file": f"{name}.bin", "tokens": size} for name, size in sizes.items()}
     write_json(folder / "meta.json", {"vocabulary": N_VOCAB} | files)
 
@@ -61,7 +61,7 @@ def time_of_run(run: Run, tokens: Path, folder: Path) -> Result:
     for _, process in processes:
         if process.wait():
             raise RuntimeError(f"benchmarks: pipeline.train ended with {process.returncode}; its error is above")
-    seconds = [json.loads((place / "timing.json").read_text())["seconds"] for place, _ in processes]
+    seconds = [read_json(place / "timing.json")["seconds"] for place, _ in processes]
     return {part: float(np.mean([one[part] for one in seconds])) for part in seconds[0]}
 
 
@@ -102,11 +102,8 @@ def measure(tokens: int) -> Result:
 def table(overheads: Result) -> str:
     """Return the results as text."""
     parts = list(overheads["runs"][0]["seconds"])
-    lines = [
-        f"seconds of a run of {overheads['tokens']:,} tokens",
-        f"{'shape':>8}" + "".join(f"{p:>13}" for p in parts),
-    ]
-    lines[1] += f"{'not steps, of 6M tokens':>26}"
+    head = f"{'shape':>8}" + "".join(f"{p:>13}" for p in parts) + f"{'not steps, of 6M tokens':>26}"
+    lines = [f"seconds of a run of {overheads['tokens']:,} tokens", head]
     for row in overheads["runs"]:
         line = f"{row['shape'][0]:>4},{row['shape'][1]:>3}" + "".join(f"{row['seconds'][p]:>13.2f}" for p in parts)
         lines.append(line + f"{row['not_steps']:>26.1%}")
@@ -126,8 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     native.short_operands()  # in the cache before a run is timed
     overheads = measure(options.tokens)
-    results = (read_json(RESULTS) if RESULTS.exists() else {}) | {"machine": machine(), "overheads": overheads}
-    write_json(RESULTS, results)
+    record({"overheads": overheads})
     print(table(overheads))
     return 0
 

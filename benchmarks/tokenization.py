@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from benchmarks.training import RESULTS, machine
+from benchmarks.training import record
 from pipeline.corpora import read_documents, read_meta
 from pipeline.errors import UserError, command
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json
 from pipeline.tokens import tokenize
 
 BATCH_DOCUMENTS = 1000
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     for name, value in result.items():
         print(f"{name:26s} {value:,}", file=sys.stdout)
-    write_json(RESULTS, read_json(RESULTS) | {"machine": machine(), "tokenization": result})
+    record({"tokenization": result})
 
 
 if __name__ == "__main__":

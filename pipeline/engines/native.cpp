@@ -91,8 +91,10 @@ inline Vector choose(Integers mask, Vector yes, Vector no) {
     return (Vector)((mask & (Integers)yes) | (~mask & (Integers)no));
 }
 
-// The lanes below `count` of v; zero elsewhere.
-inline Vector keep_lanes(Vector v, long count) { return (Vector)((Integers)v & (lanes() < (int32_t)count)); }
+// The lanes of v below `count`; `otherwise` elsewhere.
+inline Vector below(Vector v, long count, float otherwise) {
+    return choose(lanes() < (int32_t)count, v, splat(otherwise));
+}
 
 // Where one is not a number, b.
 inline Vector maximum(Vector a, Vector b) {
@@ -227,21 +229,18 @@ constexpr float LOG2_E = 1.44269504088896341f;
 constexpr float LN_2 = 0.693147180559945309f;
 constexpr float GELU_A = 1.5957691216057308f, GELU_B = 0.044715f;
 
+// 1 / (1 + 2^x)
+inline Vector logistic(Vector x) { return reciprocal(1.f + exp2(minimum(splat(125.f), x))); }
+inline Vector sigmoid(Vector x) { return logistic(x * -LOG2_E); }
+inline Vector tanh(Vector x) { return 2.f * sigmoid(2.f * x) - 1.f; }
+
 // GELU (tanh form) is u s with s = sigmoid(2 sqrt(2/pi) (u + 0.044715 u^3)); its derivative comes from the same s.
 inline void gelu(Vector u, Vector& value, Vector& slope) {
     const Vector square = u * u;
     const Vector exponent = u * (square * (-GELU_A * GELU_B * LOG2_E) - GELU_A * LOG2_E);
-    const Vector s = reciprocal(1.f + exp2(minimum(splat(125.f), exponent)));
+    const Vector s = logistic(exponent);
     value = u * s;
     slope = s + (value - value * s) * (square * (3.f * GELU_A * GELU_B) + GELU_A);
-}
-
-inline Vector sigmoid(Vector x) { return reciprocal(1.f + exp2(minimum(splat(125.f), x * -LOG2_E))); }
-inline Vector tanh(Vector x) { return 2.f * sigmoid(2.f * x) - 1.f; }
-
-// The lanes of v below `count`; `otherwise` elsewhere.
-inline Vector below(Vector v, long count, float otherwise) {
-    return choose(lanes() < (int32_t)count, v, splat(otherwise));
 }
 
 // What is written once for vectors of float32 and of float16: Number is a lane, filled() has it in all lanes, part() is
@@ -1020,10 +1019,7 @@ class Engine {
         for (long b = 0; b < count; b += sequences) {
             const long n = std::min(sequences, count - b);
             const uint16_t* part = tokens + b * (shape_.n_ctx + 1);
-            if (shape_.lstm)
-                forward_lstm(part, n);
-            else
-                forward<false>(part, n, 0, 0);
+            forward<false>(part, n, 0, 0);
             cross_entropy<false>(part, n);
             for (long i = 0; i < rows_of(n); i++)
                 if (const Place p = place_of(i); p.time < shape_.n_ctx) sums[p.time] += losses[i];
@@ -1041,15 +1037,9 @@ class Engine {
         for (long b = from; b < stop; b += sequences) {
             const long n = std::min(sequences, stop - b);
             const uint16_t* part = tokens + b * (shape_.n_ctx + 1);
-            if (shape_.lstm) {
-                forward_lstm(part, n);
-                loss += cross_entropy<true>(part, n);
-                backward_lstm(part, n);
-            } else {
-                forward<true>(part, n, b, step);
-                loss += cross_entropy<true>(part, n);
-                backward(part, n, b, step);
-            }
+            forward<true>(part, n, b, step);
+            loss += cross_entropy<true>(part, n);
+            backward(part, n, b, step);
         }
         return loss;
     }
@@ -1276,7 +1266,7 @@ class Engine {
     static constexpr float NORM_EPS = 1e-5f;
 
     // v where column j and the following ones exist, zero in the padding.
-    Vector unpadded(Vector v, long j) const { return j + W > shape_.d_model ? keep_lanes(v, shape_.d_model - j) : v; }
+    Vector unpadded(Vector v, long j) const { return j + W > shape_.d_model ? below(v, shape_.d_model - j, 0) : v; }
 
     // Rows are taken W at a time, so that their sums are one vector. `statistics` gets the means, then 1/deviations.
     template <class Out>
@@ -1367,8 +1357,7 @@ class Engine {
             const F::Sum ls = all(largest[r]), lt = all(largest[r + 1]);
             const long full = (i + r + 1) / COLUMNS * COLUMNS;  // keys up to here are seen by both queries
             F::Sum sum_s = F::Sum{}, sum_t = F::Sum{};
-            long j = 0;
-            for (; j < columns; j += COLUMNS, s++, t++) {
+            for (long j = 0; j < columns; j += COLUMNS, s++, t++) {
                 F::Sum a = exp2(*s * all(factor) - ls), b = exp2(*t * all(factor) - lt);
                 if (j >= full) {
                     a = below(a, i + r + 1 - j, 0);
@@ -1469,6 +1458,7 @@ class Engine {
     // From tokens to the final norm. Without TRAIN every block writes over the one before it.
     template <bool TRAIN>
     void forward(const uint16_t* tokens, long n, long sequence, long step) {
+        if (shape_.lstm) return forward_lstm(tokens, n);
         const long m = n * T, layers = shape_.n_layer, total = layers * shape_.n_reuse;
         const bool drops = TRAIN && dropping();
         float* x = total ? saved_[0].input : final_input;
@@ -1510,6 +1500,7 @@ class Engine {
 
     // From the gradient of the final norm's output (in `branch`) to the gradients of all parameters.
     void backward(const uint16_t* tokens, long n, long sequence, long step) {
+        if (shape_.lstm) return backward_lstm(tokens, n);
         const long m = n * T, layers = shape_.n_layer, total = layers * shape_.n_reuse;
         const auto dropped = [&](float* x, long site) {
             if (!dropping()) return x;
@@ -1699,7 +1690,7 @@ class Engine {
             for (long i = 0; i < m; i += 2)
                 for (long j = 0; j < d; j += W)
                     F::put(scaled, i, j, load(h + i * ld + j) * row_scale[i],
-                                 load(h + (i + 1) * ld + j) * row_scale[i + 1]);
+                           load(h + (i + 1) * ld + j) * row_scale[i + 1]);
             for (long i = 0; i < m; i++) {
                 const long y = target(tokens, n, start + i);
                 const float* e = parameters + embedding.at + y * d;
@@ -1765,7 +1756,7 @@ class Engine {
             for (int h = 0; h < F::HALVES && j + h * W < size; h++) {
                 Vector ey = exp2(part(*y, h) * LOG2_E - a), ez = exp2(part(*z, h) * LOG2_E - b);
                 const long left = real - j - h * W;
-                if (left < W) ey = keep_lanes(ey, left), ez = keep_lanes(ez, left);
+                if (left < W) ey = below(ey, left, 0), ez = below(ez, left, 0);
                 out(j + h * W, ey, ez);
             }
     }
