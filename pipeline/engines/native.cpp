@@ -36,6 +36,7 @@
 #endif
 
 #define INLINE __attribute__((always_inline)) inline
+#define INLINE_LAMBDA __attribute__((always_inline))
 
 #define FLOAT32 0
 #define BFLOAT16 1
@@ -520,6 +521,11 @@ inline Matrix plain(float* at, long ld) { return {reinterpret_cast<Word*>(at), n
 
 // ------------------------------------------------------------------------------------------- matrix products
 
+INLINE void ask(const void* at, long bytes) {
+#pragma GCC unroll 8
+    for (long b = 0; b < bytes; b += 64) __builtin_prefetch((const char*)at + b, 1, 3);
+}
+
 // What is done with a product: rows i and i + 1, W columns from j.
 struct Store {
     float* c;
@@ -537,6 +543,7 @@ struct Add {
         store(p, load(p) + a);
         store(q, load(q) + b);
     }
+    INLINE void ask(long i, long j, long n) const { ::ask(c + i * ld + j, 4 * n); }
 };
 struct AddTo {  // c = source + product
     float* c;
@@ -557,11 +564,6 @@ struct AddScaledRow {  // c += scale[i] * product
         store(p, load(p) + a * scale[i]);
         store(q, load(q) + b * scale[i + 1]);
     }
-};
-struct PutScaledRow {
-    Matrix m;
-    const float* scale;
-    INLINE void operator()(long i, long j, Vector a, Vector b) const { F::put(m, i, j, a * scale[i], b * scale[i + 1]); }
 };
 struct Put {
     Matrix m;
@@ -603,23 +605,6 @@ struct StoreSums {  // sums as they are
         c[(i + 1) * ld + j / COLUMNS] = b;
     }
 };
-// Scores (of queries from `query`, with each query's largest score and 1 / sum) become probabilities, zero after the
-// query's own key.
-struct PutProbabilities {
-    Matrix m;
-    long query;
-    const Number *largest, *inverse;
-    float factor;
-    INLINE F::Sum probability(long i, long j, F::Sum score) const {
-        const auto all = filled<F::Sum>;
-        const F::Sum p = exp2(score * all(factor) - all(largest[i])) * all(inverse[i]);
-        const long seen = query + i + 1 - j;
-        return seen < COLUMNS ? below(p, seen, 0) : p;
-    }
-    INLINE void take(long i, long j, F::Sum a, F::Sum b, bool) const {
-        F::put_sums(m, i, j, probability(i, j, a), probability(i + 1, j, b), true);
-    }
-};
 // The gradient of probabilities p becomes that of the scores: scale p (gradient - delta), delta = sum of p gradient.
 struct PutScores {
     Matrix m, p;
@@ -634,21 +619,29 @@ struct PutScores {
     }
 };
 
+template <class Out, class = void>
+constexpr bool asks = false;
+template <class Out>
+constexpr bool asks<Out, std::void_t<decltype(&Out::ask)>> = true;
+
 // Whether an output takes sums in their own format.
 template <class Out, class = void>
 constexpr bool takes_sums = false;
 template <class Out>
 constexpr bool takes_sums<Out, std::void_t<decltype(&Out::take)>> = true;
 
-// R rows and C vectors of a product, held in registers over `depth` words of the operands.
-template <int R, int C, bool TRANSPOSED>
-INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, F::Sum (&sum)[R][C]) {
+// R rows and C vectors of a product, held in registers over `depth` words of the operands. `ahead` (or Nothing) is called
+// with each row meanwhile.
+struct Nothing {};
+template <int R, int C, bool TRANSPOSED, class Ahead = Nothing>
+INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, F::Sum (&sum)[R][C],
+                 const Ahead& ahead = {}) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) sum[r][c] = F::Sum{};
     const Word* b = right.at;
-    for (long k = 0; k < depth; k++) {
+    const auto add = [&]() INLINE_LAMBDA {
         Words v[C];
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) v[c] = load(b + c * right.vector);
@@ -660,14 +653,24 @@ INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, 
         }
         a += TRANSPOSED ? lda : 1;
         b += right.row;
-    }
+    };
+    long k = 0;
+    if constexpr (!std::is_same_v<Ahead, Nothing>)
+        for (long r = 0; r < R; r++) {
+            ahead(r);
+            for (const long stop = k + depth / R; k < stop; k++) add();
+        }
+    for (; k < depth; k++) add();
 }
 
 template <int R, int C, bool TRANSPOSED, class Out>
 INLINE void tile(const F::Element* a, long lda, const Right& b, long depth, const Out& out, long i, long j,
                  long columns) {
     F::Sum sum[R][C];
-    sums<R, C, TRANSPOSED>(a, lda, b, depth, sum);
+    if constexpr (asks<Out>)
+        sums<R, C, TRANSPOSED>(a, lda, b, depth, sum, [&](long r) INLINE_LAMBDA { out.ask(i + r, j, C * COLUMNS); });
+    else
+        sums<R, C, TRANSPOSED>(a, lda, b, depth, sum);
 #pragma GCC unroll 16
     for (int r = 0; r < R; r += 2)
 #pragma GCC unroll 4
@@ -906,8 +909,9 @@ struct Steps {  // what the backward pass needs of one layer of an LSTM; rows go
 struct Saved {  // what the backward pass needs of one block
     float *input, *middle;             // the residual stream before attention and before the feed-forward layer
     float *statistics1, *statistics2;  // of the norms: means of the rows, then 1/deviations
-    float *largest, *inverse;          // of softmax, by sequence, head, query: log2 e times the largest score; 1/sum
-    Matrix norm1, qkv, attended, norm2, hidden, slope;  // the last of GELU
+    Matrix norm1, qkv;
+    Matrix probabilities;  // of attention, by sequence, head, query
+    Matrix attended, norm2, hidden, slope;  // the last of GELU
 };
 
 }  // namespace
@@ -1160,8 +1164,7 @@ class Engine {
             s.statistics1 = a.take(2 * whole(rows, W));
             s.norm1 = take(padded, d);
             s.qkv = take(padded, 3 * inner);
-            s.largest = a.take(heads * sequences * whole(T, QUERIES));
-            s.inverse = a.take(heads * sequences * whole(T, QUERIES));
+            s.probabilities = take(heads * sequences * T, whole(T, COLUMNS));
             s.attended = take(padded, inner);
             s.middle = a.take(padded * ld);
             s.statistics2 = a.take(2 * whole(rows, W));
@@ -1176,7 +1179,6 @@ class Engine {
         const long transposed = whole(head, W * F::ACROSS);
         keys = a.words(transposed * ld_keys);
         values = a.words(transposed * ld_keys);
-        probabilities = take(QUERY_ROWS, whole(T, COLUMNS));
         dscores = take(QUERY_ROWS, whole(T, COLUMNS));
         ld_scores = whole(T, COLUMNS) / COLUMNS;
         scores = reinterpret_cast<F::Sum*>(a.take(QUERIES * ld_scores * W));
@@ -1338,9 +1340,8 @@ class Engine {
 
     static constexpr long QUERIES = 2 * TILE_ROWS;  // taken together; a multiple of W
 
-    // Softmax without its division, of m queries from `i`, over the first `columns` keys: scores become exponentials,
-    // zero after the query's own key.
-    void softmax(long i, long m, long columns, float* largest, float* inverse) const {
+    // The softmax of m queries from `i`, over the first `columns` keys, from `scores`; zero after the query's own key.
+    void softmax(long i, long m, long columns, const Matrix& probabilities) const {
         const auto all = filled<F::Sum>;
         const float factor = scale * LOG2_E;
         Vector top[QUERIES] = {}, sum[QUERIES] = {};
@@ -1351,9 +1352,13 @@ class Engine {
             for (long j = 0; j < last; j++) most = maximum(most, s[j]);
             top[r] = maximum(part(most, 0), part(most, F::HALVES - 1));
         }
-        for (long r = 0; r < QUERIES; r += W) store(largest + r, reduce_each(top + r, Larger{}) * factor);
+        float largest[QUERIES], inverse[QUERIES];
+        for (long r = 0; r < QUERIES; r += W) {
+            const Vector v = reduce_each(top + r, Larger{}) * factor;
+            std::memcpy(largest + r, &v, sizeof v);
+        }
         for (long r = 0; r < m; r += 2) {
-            const F::Sum *s = scores + r * ld_scores, *t = s + ld_scores;
+            F::Sum *s = scores + r * ld_scores, *t = s + ld_scores;
             const F::Sum ls = all(largest[r]), lt = all(largest[r + 1]);
             const long full = (i + r + 1) / COLUMNS * COLUMNS;  // keys up to here are seen by both queries
             F::Sum sum_s = F::Sum{}, sum_t = F::Sum{};
@@ -1363,13 +1368,25 @@ class Engine {
                     a = below(a, i + r + 1 - j, 0);
                     b = below(b, i + r + 2 - j, 0);
                 }
-                sum_s += a;
-                sum_t += b;
-                F::put_sums(probabilities, r, j, a, b, true);
+                sum_s += *s = a;
+                sum_t += *t = b;
             }
             for (int h = 0; h < F::HALVES; h++) sum[r] += part(sum_s, h), sum[r + 1] += part(sum_t, h);
         }
-        for (long r = 0; r < QUERIES; r += W) store(inverse + r, 1.f / reduce_each(sum + r, Plus{}));
+        for (long r = 0; r < QUERIES; r += W) {
+            const Vector v = 1.f / reduce_each(sum + r, Plus{});
+            std::memcpy(inverse + r, &v, sizeof v);
+        }
+        for (long r = 0; r < m; r += 2) {
+            const F::Sum *s = scores + r * ld_scores, *t = s + ld_scores;
+            const F::Sum share_s = all(inverse[r]), share_t = all(inverse[r + 1]);
+            for (long j = 0; j < columns; j += COLUMNS, s++, t++)
+                F::put_sums(probabilities, r, j, *s * share_s, *t * share_t, true);
+        }
+    }
+    // Those of the queries of a head from i on.
+    Matrix probabilities_of(const Saved& s, long sequence, long h, long i) const {
+        return F::at(s.probabilities, (sequence * heads + h) * T + i, 0);
     }
 
     __attribute__((noinline)) void attend(const Saved& s, long n) const {
@@ -1380,15 +1397,13 @@ class Engine {
                 const Right key_columns = transpose(key, T, head, keys, ld_keys);
                 for (long i = 0; i < T; i += QUERIES) {
                     const long m = std::min(QUERIES, T - i), columns = whole(i + m, COLUMNS);
-                    float *largest = s.largest + softmax_at(q, h, i), *inverse = s.inverse + softmax_at(q, h, i);
+                    const Matrix p = probabilities_of(s, q, h, i);
                     multiply(F::at(query, i, 0), key_columns, m, columns, sum_head, StoreSums{scores, ld_scores});
-                    softmax(i, m, columns, largest, inverse);
-                    multiply(probabilities, F::right(value), m, head, i + m,
-                             PutScaledRow{F::at(s.attended, q * T + i, h * head), inverse});
+                    softmax(i, m, columns, p);
+                    multiply(p, F::right(value), m, head, i + m, PutSums{F::at(s.attended, q * T + i, h * head)});
                 }
             }
     }
-    long softmax_at(long q, long h, long i) const { return (q * heads + h) * whole(T, QUERIES) + i; }
 
     // dqkv from dattended
     __attribute__((noinline)) void attend_backward(const Saved& s, long n) const {
@@ -1400,35 +1415,27 @@ class Engine {
                 const Matrix query = part(s.qkv, 0), key = part(s.qkv, 1), value = part(s.qkv, 2);
                 const Matrix dquery = part(dqkv, 0), dkey = part(dqkv, 1), dvalue = part(dqkv, 2);
                 const Matrix out = part(s.attended, 0), dout = part(dattended, 0);
-                const Right key_columns = transpose(key, T, head, keys, ld_keys);
                 const Right value_columns = transpose(value, T, head, values, ld_keys);
                 for (long start = 0; start < T; start += QUERY_ROWS) {
                     const long stop = std::min(T, start + QUERY_ROWS);
                     for (long i = start; i < stop; i += QUERIES) {
                         const long m = std::min(QUERIES, stop - i), columns = whole(i + m, COLUMNS), row = i - start;
-                        const Matrix p = F::at(probabilities, row, 0), ds = F::at(dscores, row, 0);
-                        const float *top = s.largest + softmax_at(q, h, i), *share = s.inverse + softmax_at(q, h, i);
-                        Number largest[QUERIES], inverse[QUERIES], delta[QUERIES];
+                        const Matrix p = probabilities_of(s, q, h, i), ds = F::at(dscores, row, 0);
+                        Number delta[QUERIES];
                         Vector sum[QUERIES] = {};
                         for (long r = 0; r < m; r++)
                             for (long j = 0; j < head; j += W) sum[r] += F::get(out, i + r, j) * F::get(dout, i + r, j);
                         for (long r = 0; r < QUERIES; r += W) {
                             const Vector deltas = reduce_each(sum + r, Plus{});
-                            for (long l = 0; l < W; l++) {
-                                largest[r + l] = (Number)top[r + l];
-                                inverse[r + l] = (Number)share[r + l];
-                                delta[r + l] = (Number)deltas[l];
-                            }
+                            for (long l = 0; l < W; l++) delta[r + l] = (Number)deltas[l];
                         }
-                        multiply(F::at(query, i, 0), key_columns, m, columns, sum_head,
-                                 PutProbabilities{p, i, largest, inverse, scale * LOG2_E});
                         multiply(F::at(dout, i, 0), value_columns, m, columns, sum_head,
                                  PutScores{ds, p, delta, scale});
                         multiply(ds, F::right(key), m, head, i + m, PutSums{F::at(dquery, i, 0)});
                     }
                     for (long j = 0; j < stop; j += QUERIES) {
                         const long m = std::min(QUERIES, stop - j), from = std::max(start, j), size = stop - from;
-                        const Matrix p = F::at(probabilities, from - start, j), ds = F::at(dscores, from - start, j);
+                        const Matrix p = F::at(probabilities_of(s, q, h, from), 0, j), ds = F::at(dscores, from - start, j);
                         const Right queries = F::right(F::at(query, from, 0)), douts = F::right(F::at(dout, from, 0));
                         if (stop < T) {  // later queries see these keys too
                             add_up(ds, queries, m, size, dkeys + j * ld_head, j >= start);
@@ -1819,7 +1826,7 @@ class Engine {
     F::Sum* logits;
     float *losses, *row_maximum, *row_sum, *row_target, *row_scale;
     Word *keys, *values;  // of one head, transposed
-    Matrix probabilities, dscores;
+    Matrix dscores;
     F::Sum* scores;  // of a few queries
     float *dkeys, *dvalues;
     Matrix dgates;
