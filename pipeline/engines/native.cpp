@@ -521,11 +521,6 @@ inline Matrix plain(float* at, long ld) { return {reinterpret_cast<Word*>(at), n
 
 // ------------------------------------------------------------------------------------------- matrix products
 
-INLINE void ask(const void* at, long bytes) {
-#pragma GCC unroll 8
-    for (long b = 0; b < bytes; b += 64) __builtin_prefetch((const char*)at + b, 1, 3);
-}
-
 // What is done with a product: rows i and i + 1, W columns from j.
 struct Store {
     float* c;
@@ -543,7 +538,6 @@ struct Add {
         store(p, load(p) + a);
         store(q, load(q) + b);
     }
-    INLINE void ask(long i, long j, long n) const { ::ask(c + i * ld + j, 4 * n); }
 };
 struct AddTo {  // c = source + product
     float* c;
@@ -619,29 +613,35 @@ struct PutScores {
     }
 };
 
-template <class Out, class = void>
-constexpr bool asks = false;
-template <class Out>
-constexpr bool asks<Out, std::void_t<decltype(&Out::ask)>> = true;
-
 // Whether an output takes sums in their own format.
 template <class Out, class = void>
 constexpr bool takes_sums = false;
 template <class Out>
 constexpr bool takes_sums<Out, std::void_t<decltype(&Out::take)>> = true;
 
-// R rows and C vectors of a product, held in registers over `depth` words of the operands. `ahead` (or Nothing) is called
-// with each row meanwhile.
-struct Nothing {};
-template <int R, int C, bool TRANSPOSED, class Ahead = Nothing>
+// What a product is added to is asked for while it is summed, a line at a time: gradients come from far away.
+template <int R, int C>
+struct Fetch {
+    const float* at;
+    long ld;
+    static constexpr long LINES = R * (C * COLUMNS / LINE);
+    INLINE void operator()(long k) const { __builtin_prefetch(at + k % R * ld + k / R * LINE, 1); }
+};
+struct FetchNothing {
+    static constexpr long LINES = 0;
+    INLINE void operator()(long) const {}
+};
+
+// R rows and C vectors of a product, held in registers over `depth` words of the operands.
+template <int R, int C, bool TRANSPOSED, class Ahead = FetchNothing>
 INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, F::Sum (&sum)[R][C],
-                 const Ahead& ahead = {}) {
+                 const Ahead& fetch = {}) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) sum[r][c] = F::Sum{};
     const Word* b = right.at;
-    const auto add = [&]() INLINE_LAMBDA {
+    const auto add_word = [&]() INLINE_LAMBDA {
         Words v[C];
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) v[c] = load(b + c * right.vector);
@@ -655,20 +655,20 @@ INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, 
         b += right.row;
     };
     long k = 0;
-    if constexpr (!std::is_same_v<Ahead, Nothing>)
-        for (long r = 0; r < R; r++) {
-            ahead(r);
-            for (const long stop = k + depth / R; k < stop; k++) add();
+    if constexpr (Ahead::LINES > 0)
+        for (const long n = std::min(depth, Ahead::LINES); k < n; k++) {
+            fetch(k);
+            add_word();
         }
-    for (; k < depth; k++) add();
+    for (; k < depth; k++) add_word();
 }
 
 template <int R, int C, bool TRANSPOSED, class Out>
 INLINE void tile(const F::Element* a, long lda, const Right& b, long depth, const Out& out, long i, long j,
                  long columns) {
     F::Sum sum[R][C];
-    if constexpr (asks<Out>)
-        sums<R, C, TRANSPOSED>(a, lda, b, depth, sum, [&](long r) INLINE_LAMBDA { out.ask(i + r, j, C * COLUMNS); });
+    if constexpr (std::is_same_v<Out, Add>)
+        sums<R, C, TRANSPOSED>(a, lda, b, depth, sum, Fetch<R, C>{out.c + i * out.ld + j, out.ld});
     else
         sums<R, C, TRANSPOSED>(a, lda, b, depth, sum);
 #pragma GCC unroll 16
