@@ -288,7 +288,7 @@ inline Halves joined<Halves>(const Vector* parts) {
 }
 inline Halves maximum(Halves a, Halves b) { return _mm512_max_ph(a, b); }
 inline Halves below(Halves v, long count, float otherwise) {
-    const __mmask32 mask = count >= 32 ? ~0u : count > 0 ? (1u << count) - 1 : 0;
+    const __mmask32 mask = _bzhi_u32(~0u, (unsigned)std::max(0L, std::min(32L, count)));
     return (Halves)_mm512_mask_blend_epi16(mask, (__m512i)filled<Halves>(otherwise), (__m512i)v);
 }
 inline Halves exp2(Halves x) {
@@ -1340,48 +1340,58 @@ class Engine {
 
     static constexpr long QUERIES = 2 * TILE_ROWS;  // taken together; a multiple of W
 
-    // The softmax of m queries from `i`, over the first `columns` keys, from `scores`; zero after the query's own key.
+    // Softmax of m queries from `i`, whole tiles, over the first `columns` keys, from `scores`; zero after the query's own
+    // key.
     void softmax(long i, long m, long columns, const Matrix& probabilities) const {
+        constexpr int GROUP = 4;  // rows taken together, to hide latency
         const auto all = filled<F::Sum>;
         const float factor = scale * LOG2_E;
-        Vector top[QUERIES] = {}, sum[QUERIES] = {};
-        for (long r = 0; r < m; r++) {
-            const F::Sum* s = scores + r * ld_scores;
-            const long last = (i + r) / COLUMNS;
-            F::Sum most = below(s[last], i + r + 1 - last * COLUMNS, -INFINITY);
-            for (long j = 0; j < last; j++) most = maximum(most, s[j]);
-            top[r] = maximum(part(most, 0), part(most, F::HALVES - 1));
+        F::Sum* const rows_of_scores = scores;
+        const long stride = ld_scores, seen = i / COLUMNS, end = columns / COLUMNS;  // all see the vectors before `seen`
+        alignas(64) float largest[QUERIES], inverse[QUERIES];
+        Vector part_of[QUERIES];
+        for (long r = 0; r < m; r += GROUP) {
+            const F::Sum* z = rows_of_scores + r * stride;
+            F::Sum most[GROUP];
+#pragma GCC unroll 4
+            for (int g = 0; g < GROUP; g++) most[g] = below(z[g * stride + seen], i + r + g + 1 - seen * COLUMNS, -INFINITY);
+            for (long j = seen + 1; j < end; j++)
+#pragma GCC unroll 4
+                for (int g = 0; g < GROUP; g++)
+                    most[g] = maximum(most[g], below(z[g * stride + j], i + r + g + 1 - j * COLUMNS, -INFINITY));
+            for (long j = 0; j < seen; j++)
+#pragma GCC unroll 4
+                for (int g = 0; g < GROUP; g++) most[g] = maximum(most[g], z[g * stride + j]);
+#pragma GCC unroll 4
+            for (int g = 0; g < GROUP; g++) part_of[r + g] = maximum(part(most[g], 0), part(most[g], F::HALVES - 1));
         }
-        float largest[QUERIES], inverse[QUERIES];
-        for (long r = 0; r < QUERIES; r += W) {
-            const Vector v = reduce_each(top + r, Larger{}) * factor;
-            std::memcpy(largest + r, &v, sizeof v);
-        }
-        for (long r = 0; r < m; r += 2) {
-            F::Sum *s = scores + r * ld_scores, *t = s + ld_scores;
-            const F::Sum ls = all(largest[r]), lt = all(largest[r + 1]);
-            const long full = (i + r + 1) / COLUMNS * COLUMNS;  // keys up to here are seen by both queries
-            F::Sum sum_s = F::Sum{}, sum_t = F::Sum{};
-            for (long j = 0; j < columns; j += COLUMNS, s++, t++) {
-                F::Sum a = exp2(*s * all(factor) - ls), b = exp2(*t * all(factor) - lt);
-                if (j >= full) {
-                    a = below(a, i + r + 1 - j, 0);
-                    b = below(b, i + r + 2 - j, 0);
-                }
-                sum_s += *s = a;
-                sum_t += *t = b;
+        for (long r = 0; r < QUERIES; r += W) store(largest + r, reduce_each(part_of + r, Larger{}) * factor);
+        for (long r = 0; r < m; r += GROUP) {
+            F::Sum* z = rows_of_scores + r * stride;
+            F::Sum total[GROUP], shift[GROUP];
+#pragma GCC unroll 4
+            for (int g = 0; g < GROUP; g++) total[g] = F::Sum{}, shift[g] = all(largest[r + g]);
+            for (long j = 0; j < end; j++) {
+                F::Sum power[GROUP];
+#pragma GCC unroll 4
+                for (int g = 0; g < GROUP; g++) power[g] = exp2(z[g * stride + j] * all(factor) - shift[g]);
+                if (j >= seen)
+#pragma GCC unroll 4
+                    for (int g = 0; g < GROUP; g++) power[g] = below(power[g], i + r + g + 1 - j * COLUMNS, 0);
+#pragma GCC unroll 4
+                for (int g = 0; g < GROUP; g++) total[g] += z[g * stride + j] = power[g];
             }
-            for (int h = 0; h < F::HALVES; h++) sum[r] += part(sum_s, h), sum[r + 1] += part(sum_t, h);
+#pragma GCC unroll 4
+            for (int g = 0; g < GROUP; g++) {
+                part_of[r + g] = part(total[g], 0);
+                if (F::HALVES == 2) part_of[r + g] += part(total[g], 1);
+            }
         }
-        for (long r = 0; r < QUERIES; r += W) {
-            const Vector v = 1.f / reduce_each(sum + r, Plus{});
-            std::memcpy(inverse + r, &v, sizeof v);
-        }
+        for (long r = 0; r < QUERIES; r += W) store(inverse + r, 1.f / reduce_each(part_of + r, Plus{}));
         for (long r = 0; r < m; r += 2) {
-            const F::Sum *s = scores + r * ld_scores, *t = s + ld_scores;
-            const F::Sum share_s = all(inverse[r]), share_t = all(inverse[r + 1]);
-            for (long j = 0; j < columns; j += COLUMNS, s++, t++)
-                F::put_sums(probabilities, r, j, *s * share_s, *t * share_t, true);
+            const F::Sum *a = rows_of_scores + r * stride, *b = a + stride;
+            const F::Sum share_a = all(inverse[r]), share_b = all(inverse[r + 1]);
+            for (long j = 0; j < end; j++) F::put_sums(probabilities, r, j * COLUMNS, a[j] * share_a, b[j] * share_b, true);
         }
     }
     // Those of the queries of a head from i on.
