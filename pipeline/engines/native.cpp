@@ -667,7 +667,7 @@ template <int R, int C, bool TRANSPOSED, class Out>
 INLINE void tile(const F::Element* a, long lda, const Right& b, long depth, const Out& out, long i, long j,
                  long columns) {
     F::Sum sum[R][C];
-    if constexpr (std::is_same_v<Out, Add>)
+    if constexpr (TRANSPOSED && (std::is_same_v<Out, Add> || std::is_same_v<Out, Store>))
         sums<R, C, TRANSPOSED>(a, lda, b, depth, sum, Fetch<R, C>{out.c + i * out.ld + j, out.ld});
     else
         sums<R, C, TRANSPOSED>(a, lda, b, depth, sum);
@@ -1013,7 +1013,6 @@ class Engine {
                     (float)(lr / correction1), (float)(1 / correction2));
             if (t.weight) pack_copies(*t.weight);  // while it is near
         }
-        cleared_ = true;
         return norm;
     }
 
@@ -1034,8 +1033,8 @@ class Engine {
     // Set `to` to the gradient of the summed loss of sequences from .. stop of a batch; return that loss. A sum, not a
     // mean: its numbers are in the middle of a 16-bit format's range.
     double accumulate(float* to, const uint16_t* tokens, long from, long stop, long step) {
-        if (to != gradient || !cleared_) std::memset(to, 0, size_ * 4);
-        if (to == gradient) cleared_ = false;
+        for (const Tensor& t : tensors_)
+            if (!t.weight || t.weight == &embedding) std::memset(to + t.at, 0, t.size() * 4);
         into = to;
         double loss = 0;
         for (long b = from; b < stop; b += sequences) {
@@ -1043,7 +1042,7 @@ class Engine {
             const uint16_t* part = tokens + b * (shape_.n_ctx + 1);
             forward<true>(part, n, b, step);
             loss += cross_entropy<true>(part, n);
-            backward(part, n, b, step);
+            backward(part, n, b, step, b == from);
         }
         return loss;
     }
@@ -1515,35 +1514,43 @@ class Engine {
         norm(final_input, gain, bias, final_statistics, m, Store{final_norm, ld});
     }
 
-    // From the gradient of the final norm's output (in `branch`) to the gradients of all parameters.
-    void backward(const uint16_t* tokens, long n, long sequence, long step) {
-        if (shape_.lstm) return backward_lstm(tokens, n);
+    // The gradient of the weight that maps m rows of x to those of which dy is the gradient.
+    void add_gradient(const Weight& w, const Matrix& x, const Matrix& dy, long m, bool anew) const {
+        float* to = into + w.at;
+        if (anew)
+            multiply_transposed(x, F::right(dy), w.sum_inputs, w.outputs, m, Store{to, w.outputs});
+        else
+            multiply_transposed(x, F::right(dy), w.sum_inputs, w.outputs, m, Add{to, w.outputs});
+    }
+
+    // From the gradient of the final norm's output (in `branch`) to the gradients of all parameters. Those of the maps
+    // are added to what is there, or with `anew` take its place.
+    void backward(const uint16_t* tokens, long n, long sequence, long step, bool anew) {
+        if (shape_.lstm) return backward_lstm(tokens, n, anew);
         const long m = n * T, layers = shape_.n_layer, total = layers * shape_.n_reuse;
         const auto dropped = [&](float* x, long site) {
             if (!dropping()) return x;
             drop(x, nullptr, branch, n, sequence, step, site);
             return branch;
         };
-        const auto add_gradient = [&](const Weight& w, const Matrix& x, const Matrix& dy) {
-            multiply_transposed(x, F::right(dy), w.sum_inputs, w.outputs, m, Add{into + w.at, w.outputs});
-        };
         norm_backward<false>(branch, final_input, final_statistics, gain, bias, stream, m);
         for (long k = total - 1; k >= 0; k--) {
             const Block& b = blocks_[k % layers];
             const Saved& s = saved_[k];
+            const bool first = anew && k >= total - layers;  // use of the block
 
             Matrix dy = operand(dropped(stream, 2 + 2 * k), m);
             multiply(dy, packed(b.down.backward, width), m, ff, width, PutTimes{dhidden, s.slope});
-            add_gradient(b.down, s.hidden, dy);
-            add_gradient(b.up, s.norm2, dhidden);
+            add_gradient(b.down, s.hidden, dy, m, first);
+            add_gradient(b.up, s.norm2, dhidden, m, first);
             multiply(dhidden, packed(b.up.backward, b.up.sum_outputs), m, d, b.up.sum_outputs, Store{branch, ld});
             norm_backward<true>(branch, s.middle, s.statistics2, b.gain2, b.bias2, stream, m);
 
             dy = operand(dropped(stream, 1 + 2 * k), m);
             multiply(dy, packed(b.out.backward, width), m, inner, width, PutSums{dattended});
-            add_gradient(b.out, s.attended, dy);
+            add_gradient(b.out, s.attended, dy, m, first);
             attend_backward(s, n);
-            add_gradient(b.qkv, s.norm1, dqkv);
+            add_gradient(b.qkv, s.norm1, dqkv, m, first);
             multiply(dqkv, packed(b.qkv.backward, 3 * inner), m, d, 3 * inner, Store{branch, ld});
             norm_backward<true>(branch, s.input, s.statistics1, b.gain1, b.bias1, stream, m);
 
@@ -1616,7 +1623,7 @@ class Engine {
     }
 
     // From the gradient of the final norm's output (in `branch`) to the gradients of all parameters.
-    void backward_lstm(const uint16_t* tokens, long n) {
+    void backward_lstm(const uint16_t* tokens, long n, bool anew) {
         norm_backward<false>(branch, final_input, final_statistics, gain, bias, stream, rows);
         for (long k = shape_.n_layer - 1; k >= 0; k--) {
             const Weight& w = layers_[k].weight;
@@ -1633,8 +1640,7 @@ class Engine {
                         store(dx, k ? load(dx) + v : v);
                     }
             }
-            multiply_transposed(steps_[k].inputs, F::right(dgates), w.sum_inputs, w.outputs, rows,
-                                Add{into + w.at, w.outputs});
+            add_gradient(w, steps_[k].inputs, dgates, rows, anew);
         }
         const float scaling = (float)(1 / settings_.embedding_std);
         for (long i = 0; i < rows; i++) {
@@ -1801,7 +1807,6 @@ class Engine {
             const Vector square = v * correction + 1e-30f;  // far below any eps, so that zero has a root
             const Vector root = square * inverse_root(square);
             store(parameters + i, load(parameters + i) * decay - m * rate * reciprocal(root + eps));
-            store(gradient + i, Vector{});
         }
     }
 
@@ -1816,7 +1821,6 @@ class Engine {
     Arena arena_;
     long size_ = 0;  // of the padded vector
     bool stale_ = true;     // the packed weights are older than the parameters
-    bool cleared_ = false;  // the gradient is zero
     long T, heads, d, head, inner, ff, vocab;  // padded
     long width;                                // d_model in whole tiles: what products sum over
     long sequences, rows;                      // in a chunk, at most
