@@ -655,11 +655,17 @@ INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, 
         b += right.row;
     };
     long k = 0;
-    if constexpr (Ahead::LINES > 0)
+    if constexpr (Ahead::LINES > 0) {
         for (const long n = std::min(depth, Ahead::LINES); k < n; k++) {
             fetch(k);
+            __builtin_prefetch(a + 2 * LINE);
             add_word();
         }
+        for (; k < depth; k++) {
+            __builtin_prefetch(a + 2 * LINE);
+            add_word();
+        }
+    }
     for (; k < depth; k++) add_word();
 }
 
