@@ -182,6 +182,25 @@ def test_lstm_with_short_operands_is_off_by_their_rounding(operands, case):
     assert 1e-5 < error < {"float16": 0.006, "bfloat16": 0.01}[operands]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_ctx": 128},
+        {"n_ctx": 9},  # many sequences a chunk
+        {"family": "recurrent", "n_reuse": 4},  # a weight's gradient comes from several places
+        {"family": "lstm", "n_head": 1, "d_ff": 128},
+    ],
+    ids=str,
+)
+def test_a_gradient_leaves_nothing_behind(changes):
+    run = replace(SMALL, **changes)
+    engine, fresh = native.NativeEngine(run), native.NativeEngine(run)
+    engine.gradient(make_tokens(run, 37, seed=1))
+    engine.step(make_tokens(run, 37, seed=2), 0.0)
+    tokens = make_tokens(run, 37, seed=3)
+    assert engine.gradient(tokens)[1].tobytes() == fresh.gradient(tokens)[1].tobytes()
+
+
 @pytest.mark.parametrize("operands", formats())
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_short_operands_change_gradients_by_their_rounding(operands, shape):

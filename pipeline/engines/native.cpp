@@ -11,9 +11,10 @@
 //    the order in which the kernel reads them, both ways round.
 // 3. Operands can have 16 bits, where the processor multiplies those faster than 32. Weights, their gradients, the
 //    residual stream, norms and losses have 32 bits always.
-// 4. What follows a product (GELU and its derivative, softmax, the residual sum) is done on the kernel's registers, and
-//    in 16 bits where sums have 16 bits anyway.
-// 5. Logits exist for a few rows at a time.
+// 4. What follows a product (GELU and its derivative, the residual sum) is done on the kernel's registers, and that and
+//    softmax in 16 bits where sums have 16 bits anyway.
+// 5. Weight gradients, which are too many for the near caches, are fetched ahead of their use.
+// 6. Logits exist for a few rows at a time.
 //
 // Every dimension is rounded up to whole vectors inside ("padded"), and the context to whole tiles. The padding of a
 // weight is zero, gets a zero gradient, and so stays zero: no kernel has a special case for odd sizes.
@@ -619,7 +620,7 @@ constexpr bool takes_sums = false;
 template <class Out>
 constexpr bool takes_sums<Out, std::void_t<decltype(&Out::take)>> = true;
 
-// What a product is added to is asked for while it is summed, a line at a time: gradients come from far away.
+// What a product is added to is fetched while it is summed, a line at a time: gradients come from the outer caches.
 template <int R, int C>
 struct Fetch {
     const float* at;
@@ -658,7 +659,7 @@ INLINE void sums(const F::Element* a, long lda, const Right& right, long depth, 
     if constexpr (Ahead::LINES > 0) {
         for (const long n = std::min(depth, Ahead::LINES); k < n; k++) {
             fetch(k);
-            __builtin_prefetch(a + 2 * LINE);
+            __builtin_prefetch(a + 2 * LINE);  // for tiles to come
             add_word();
         }
         for (; k < depth; k++) {
@@ -980,8 +981,8 @@ class Engine {
         if (in && which == 0) stale_ = true;
     }
 
-    // The mean loss; the gradient of the summed loss is left in `gradient`. `halves` (or null) gets the squared norms of the gradients of
-    // the mean losses of the batch's two halves.
+    // The mean loss; the gradient of the summed loss is left in `gradient`. `halves` (or null) gets the squared norms of
+    // the gradients of the mean losses of the batch's two halves.
     double differentiate(const uint16_t* tokens, long batch, long step, double* halves) {
         refresh();
         const double count = (double)(batch * shape_.n_ctx);
@@ -1345,18 +1346,19 @@ class Engine {
 
     static constexpr long QUERIES = 2 * TILE_ROWS;  // taken together; a multiple of W
 
-    // Softmax of m queries from `i`, whole tiles, over the first `columns` keys, from `scores`; zero after the query's own
-    // key.
+    // Probabilities of m queries (whole tiles) from `i` over the first `columns` keys, from `scores`; zero after the
+    // query's own key.
     void softmax(long i, long m, long columns, const Matrix& probabilities) const {
         constexpr int GROUP = 4;  // rows taken together, to hide latency
         const auto all = filled<F::Sum>;
         const float factor = scale * LOG2_E;
-        F::Sum* const rows_of_scores = scores;
+        F::Sum* const first = scores;
         const long stride = ld_scores, seen = i / COLUMNS, end = columns / COLUMNS;  // all see the vectors before `seen`
         alignas(64) float largest[QUERIES], inverse[QUERIES];
-        Vector part_of[QUERIES];
+        Vector of_row[QUERIES];  // its largest score, then the sum of its exponentials, in parts
+        if (m < QUERIES) std::fill(of_row + m, of_row + QUERIES, Vector{});
         for (long r = 0; r < m; r += GROUP) {
-            const F::Sum* z = rows_of_scores + r * stride;
+            const F::Sum* z = first + r * stride;
             F::Sum most[GROUP];
 #pragma GCC unroll 4
             for (int g = 0; g < GROUP; g++) most[g] = below(z[g * stride + seen], i + r + g + 1 - seen * COLUMNS, -INFINITY);
@@ -1368,11 +1370,11 @@ class Engine {
 #pragma GCC unroll 4
                 for (int g = 0; g < GROUP; g++) most[g] = maximum(most[g], z[g * stride + j]);
 #pragma GCC unroll 4
-            for (int g = 0; g < GROUP; g++) part_of[r + g] = maximum(part(most[g], 0), part(most[g], F::HALVES - 1));
+            for (int g = 0; g < GROUP; g++) of_row[r + g] = maximum(part(most[g], 0), part(most[g], F::HALVES - 1));
         }
-        for (long r = 0; r < QUERIES; r += W) store(largest + r, reduce_each(part_of + r, Larger{}) * factor);
+        for (long r = 0; r < QUERIES; r += W) store(largest + r, reduce_each(of_row + r, Larger{}) * factor);
         for (long r = 0; r < m; r += GROUP) {
-            F::Sum* z = rows_of_scores + r * stride;
+            F::Sum* z = first + r * stride;
             F::Sum total[GROUP], shift[GROUP];
 #pragma GCC unroll 4
             for (int g = 0; g < GROUP; g++) total[g] = F::Sum{}, shift[g] = all(largest[r + g]);
@@ -1388,13 +1390,13 @@ class Engine {
             }
 #pragma GCC unroll 4
             for (int g = 0; g < GROUP; g++) {
-                part_of[r + g] = part(total[g], 0);
-                if (F::HALVES == 2) part_of[r + g] += part(total[g], 1);
+                of_row[r + g] = part(total[g], 0);
+                if (F::HALVES == 2) of_row[r + g] += part(total[g], 1);
             }
         }
-        for (long r = 0; r < QUERIES; r += W) store(inverse + r, 1.f / reduce_each(part_of + r, Plus{}));
+        for (long r = 0; r < QUERIES; r += W) store(inverse + r, 1.f / reduce_each(of_row + r, Plus{}));
         for (long r = 0; r < m; r += 2) {
-            const F::Sum *a = rows_of_scores + r * stride, *b = a + stride;
+            const F::Sum *a = first + r * stride, *b = a + stride;
             const F::Sum share_a = all(inverse[r]), share_b = all(inverse[r + 1]);
             for (long j = 0; j < end; j++) F::put_sums(probabilities, r, j * COLUMNS, a[j] * share_a, b[j] * share_b, true);
         }
