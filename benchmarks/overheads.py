@@ -4,7 +4,7 @@ Every run is the real command, `python -m pipeline.train`, with the settings of 
 process a core at the same time, as the workflow has them. Its steps are a part of the experiment's: the share of what
 is not steps is given for the whole of them, since start-up, evaluations and writing don't depend on their number.
 
-    python -m benchmarks.overheads [--tokens 1000000]
+    python -m benchmarks.overheads [--tokens 400000]
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def table(overheads: Result) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, and write it into results.json beside what other benchmarks wrote there."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tokens", type=int, default=1_000_000, help="of each run")
+    parser.add_argument("--tokens", type=int, default=400_000, help="of each run")
     options = parser.parse_args(argv)
     from pipeline.engines import native
 
