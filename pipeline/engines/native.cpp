@@ -948,7 +948,7 @@ class Engine {
         sequences = shape.lstm ? STEP_ROWS : std::max(1L, CHUNK_ROWS / T);
         rows = sequences * T;
         ld = stride(d);
-        ld_keys = stride(whole(T, W));
+        ld_across = stride(whole(T, W));
         vocab_chunk = std::min(vocab, VOCAB_CHUNK);
         loss_rows = std::max<long>(TILE_ROWS, std::min(rows, LOGITS / vocab_chunk / TILE_ROWS * TILE_ROWS));
         ld_logits = stride(whole(vocab_chunk, COLUMNS) / F::HALVES) / W;
@@ -1182,9 +1182,7 @@ class Engine {
         dqkv = take(padded, 3 * inner);
         dhidden = take(padded, ff);
 
-        const long transposed = whole(head, W * F::ACROSS);
-        keys = a.words(transposed * ld_keys);
-        values = a.words(transposed * ld_keys);
+        across = a.words(whole(head, W * F::ACROSS) * ld_across);
         dscores = take(QUERY_ROWS, whole(T, COLUMNS));
         ld_scores = whole(T, COLUMNS) / COLUMNS;
         scores = reinterpret_cast<F::Sum*>(a.take(QUERIES * ld_scores * W));
@@ -1411,7 +1409,7 @@ class Engine {
             for (long h = 0; h < heads; h++) {
                 const Matrix query = F::at(s.qkv, q * T, h * head), key = F::at(s.qkv, q * T, inner + h * head);
                 const Matrix value = F::at(s.qkv, q * T, 2 * inner + h * head);
-                const Right key_columns = transpose(key, T, head, keys, ld_keys);
+                const Right key_columns = transpose(key, T, head, across, ld_across);
                 for (long i = 0; i < T; i += QUERIES) {
                     const long m = std::min(QUERIES, T - i), columns = whole(i + m, COLUMNS);
                     const Matrix p = probabilities_of(s, q, h, i);
@@ -1432,7 +1430,7 @@ class Engine {
                 const Matrix query = part(s.qkv, 0), key = part(s.qkv, 1), value = part(s.qkv, 2);
                 const Matrix dquery = part(dqkv, 0), dkey = part(dqkv, 1), dvalue = part(dqkv, 2);
                 const Matrix out = part(s.attended, 0), dout = part(dattended, 0);
-                const Right value_columns = transpose(value, T, head, values, ld_keys);
+                const Right value_columns = transpose(value, T, head, across, ld_across);
                 for (long start = 0; start < T; start += QUERY_ROWS) {
                     const long stop = std::min(T, start + QUERY_ROWS);
                     for (long i = start; i < stop; i += QUERIES) {
@@ -1832,7 +1830,7 @@ class Engine {
     long T, heads, d, head, inner, ff, vocab;  // padded
     long width;                                // d_model in whole tiles: what products sum over
     long sequences, rows;                      // in a chunk, at most
-    long ld, ld_keys, ld_scores, ld_head = 0, ld_logits, vocab_chunk, loss_rows;
+    long ld, ld_across, ld_scores, ld_head = 0, ld_logits, vocab_chunk, loss_rows;
     long sum_head;  // of a head's width: what products sum over
     float scale, keep_scale;
     uint32_t threshold;
@@ -1847,7 +1845,7 @@ class Engine {
     Matrix scaled, exponentials;  // final norm / sum of exponentials, by row
     F::Sum* logits;
     float *losses, *row_maximum, *row_sum, *row_target, *row_scale;
-    Word *keys, *values;  // of one head, transposed
+    Word* across;  // keys or values of one head, transposed
     Matrix dscores;
     F::Sum* scores;  // of a few queries
     float *dkeys, *dvalues;
