@@ -7,6 +7,7 @@
     results/<preset>/sweeps/<sweep>.parquet             the curves of all runs of a sweep
     results/<preset>/evaluations/<sweep>.parquet        the evaluations of all runs of a sweep
     results/<preset>/laws/<law>.json                    a fitted law
+    results/<preset>/points/<law>.parquet               the rows that it was fitted to, with residuals
     results/<preset>/figures/<figure>.{svg,png,csv}     a figure of the paper
     results/<preset>/tables/<table>.{csv,md}            a table of the paper
 

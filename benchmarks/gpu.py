@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import cost
-from pipeline.counts import count
 from pipeline.files import read_json, write_json
-from pipeline.run import Run
+from pipeline.plan import cost
+from pipeline.plan.counts import count
+from pipeline.plan.run import Run
 
 SHAPES = ((2, 64), (5, 128), (6, 384), (14, 768))
 """(n_layer, d_model) of N = 9.8e4, 9.8e5, 1.1e7 and 9.9e7."""

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.files import read_json, write_json
-from pipeline.laws import LAWS
-from pipeline.laws.chinchilla import Chinchilla
-from pipeline.laws.estimate import Objective, minimise
-from pipeline.laws.models import PowerSum
+from pipeline.laws import FORMULAS
+from pipeline.laws.fitting.estimate import Objective, minimise
+from pipeline.laws.fitting.forms import PowerSum
+from pipeline.laws.formulas.chinchilla import Chinchilla
 
 RESULTS = Path(__file__).with_name("results.json")
 TRUTH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}  # Besiroglu et al. 2024
@@ -161,7 +161,7 @@ SIMULATIONS = (
 def holds(simulation: Simulation, n_boot: int, seed: int) -> dict[str, bool] | None:
     """Draw and fit one data set; None where it is not identified."""
     points = simulation.draw(np.random.default_rng(seed))
-    fit = LAWS[simulation.law].fit(points, n_boot=n_boot, seed=seed)
+    fit = FORMULAS[simulation.law].fit(points, n_boot=n_boot, seed=seed)
     if not fit.identified:
         return None
     found = {}
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--refits", type=int, default=None, help="bootstrap replicates (1000; coverage: 400)")
     parser.add_argument("--starts", type=int, default=None, help="only the first so many of the 4,500")
     parser.add_argument("--data-sets", type=int, default=400)
-    parser.add_argument("--laws", nargs="*", default=[], choices=sorted(LAWS), metavar="LAW")
+    parser.add_argument("--laws", nargs="*", default=[], choices=sorted(FORMULAS), metavar="LAW")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.coverage:

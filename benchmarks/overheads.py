@@ -23,8 +23,8 @@ import numpy as np
 
 from benchmarks.training import N_VOCAB, Result, make_run, record
 from pipeline.files import read_json, write_json
-from pipeline.run import Run
-from pipeline.windows import TOKEN_TYPE
+from pipeline.plan.run import Run
+from pipeline.tokens.windows import TOKEN_TYPE
 
 SHAPES = ((2, 32), (2, 64), (2, 128), (2, 192))
 EXPERIMENT_TOKENS = 6_000_000

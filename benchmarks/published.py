@@ -22,9 +22,9 @@ import pandas as pd
 from scipy import optimize
 
 from pipeline.errors import UserError, command
-from pipeline.laws import LAWS
-from pipeline.laws.fit import Fit
-from pipeline.laws.points import read_points
+from pipeline.laws import FORMULAS
+from pipeline.laws.fitting.fit import Fit
+from pipeline.laws.fitting.point_table import read_points
 
 # E, A, B, alpha, beta as printed: Besiroglu et al. 2024, Table 1; Hoffmann et al. 2022, Eq 10.
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
@@ -62,7 +62,7 @@ def chinchilla(path: str) -> list[str]:
     rows = []
     for bootstrap in ("wild", "pairs"):
         begun = time.perf_counter()
-        fit = LAWS["chinchilla"].fit(
+        fit = FORMULAS["chinchilla"].fit(
             points, columns={"n_params": "Model Size", "flops": "Training FLOP"}, bootstrap=bootstrap
         )
         taken = time.perf_counter() - begun
@@ -98,7 +98,7 @@ def gadre(folder: str) -> list[str]:
         ]
         theirs = min(float(np.mean((y - e - a * n**-s - b * d**-s) ** 2)) for e, a, b, s in found)
         begun = time.perf_counter()
-        fit = LAWS["chinchilla"].fit(points, objective="mse")
+        fit = FORMULAS["chinchilla"].fit(points, objective="mse")
         taken = time.perf_counter() - begun
         rows.append(line(f"Gadre, trained on {name}, loss on C4, mse", fit, fit.objective, theirs, taken))
     return rows
@@ -117,7 +117,7 @@ def porian(path: str) -> list[str]:
             )
         points = pd.concat(parts).dropna().reset_index(drop=True)
         begun = time.perf_counter()
-        fit = LAWS["isoflop_akima"].fit(points, objective="mse_log")
+        fit = FORMULAS["isoflop_akima"].fit(points, objective="mse_log")
         taken = time.perf_counter() - begun
         theirs = one["fit_results"]["basic"]["n_exponent"]
         name = "Porian, " + " ".join(str(one[key]) for key in ("dataset", "hparams", "warmup", "decay", "param_count"))

@@ -23,7 +23,7 @@ from benchmarks.training import record
 from pipeline.corpora import read_documents, read_meta
 from pipeline.errors import UserError, command
 from pipeline.files import read_json
-from pipeline.tokens import tokenize
+from pipeline.tokens.files import tokenize
 
 BATCH_DOCUMENTS = 1000
 

@@ -5,7 +5,7 @@ for each core: same model, weights, batch, context, vocabulary and optimizer, on
 NANOGPT=path, a checkout of nanoGPT runs its own model in the same loop. The machine's own matrix products (torch.mm,
 all cores, the better of 1024 and 2048 square) are measured in between, in float32 and bfloat16.
 
-`predicted` is what pipeline/cost.py expects of this machine, over what was measured.
+`predicted` is what pipeline/plan/cost.py expects of this machine, over what was measured.
 
 Every number is the median of the rounds; compare only numbers of one run. Shapes are (n_layer, d_model); FLOP are
 counted as 6 (N + n_vocab d_model) + 6 n_layer n_ctx d_model a token.
@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cost import core_gflops
 from pipeline.files import read_json, write_json
-from pipeline.run import Run
+from pipeline.plan.cost import core_gflops
+from pipeline.plan.run import Run
 
 SHAPES = ((1, 16), (2, 32), (2, 64), (2, 96), (2, 128), (2, 160), (2, 192), (4, 128), (6, 256))
 """The sizes of the laptop experiment, and two above."""

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from pipeline import catalog, cost, finished
-from pipeline.config import check_config
 from pipeline.errors import UserError
-from pipeline.experiment import Experiment
+from pipeline.plan import catalog, cost
+from pipeline.plan.config import check_config
+from pipeline.plan.experiment import Experiment
+from pipeline.plan.imports import code_files
+from pipeline.train import finished
 
 try:
     config = check_config(config, f"{workflow.basedir}/rules/config.schema.yaml")
@@ -31,6 +33,7 @@ wildcard_constraints:
     preset=r"\w+",
     sweep=r"\w+",
     law=r"\w+",
+    figure=r"\w+",
     table=r"\w+",
     corpus=r"[\w-]+",
     tokens=r"[\w-]+",
@@ -183,12 +186,18 @@ def sources(needs, preset):
             f"results/{preset}/evaluations/{name}.parquet" for name in needs.evaluations
         ],
         "laws": [f"results/{preset}/laws/{name}.json" for name in needs.laws],
+        "points": [f"results/{preset}/points/{name}.parquet" for name in needs.points],
     }
 
 
 def options(needs, preset):
     """Return the files behind a catalog entry as command-line options."""
-    kinds = {"sweeps": "--sweep", "evaluations": "--evaluation", "laws": "--law"}
+    kinds = {
+        "sweeps": "--sweep",
+        "evaluations": "--evaluation",
+        "laws": "--law",
+        "points": "--points",
+    }
     return " ".join(
         f"{kinds[kind]} {name}={path}"
         for kind, paths in sources(needs, preset).items()
@@ -226,42 +235,24 @@ def table_options(wildcards):
     return options(catalog.TABLES[wildcards.table], wildcards.preset)
 
 
-def law_modules(wildcards):
-    """Return the code of the fits, so that an edit fits again."""
-    return [*glob_code("pipeline/laws"), f"{workflow.basedir}/pipeline/fit.py"]
+# Code: what a job's module imports, so that an edit reruns what it can change
 
 
-def figure_modules(wildcards):
-    """Return the code of one figure and what figures share, so that an edit draws it again and no other."""
-    shared = [
-        path
-        for path in glob_code("pipeline/figures")
-        if not os.path.basename(path).startswith(("fig", "valid"))
-    ]
-    return [f"{workflow.basedir}/pipeline/figures/{wildcards.figure}.py", *shared]
+def code_of_fit(wildcards):
+    """Return the code of a fit."""
+    return code_files("pipeline.fit")
 
 
-def table_modules(wildcards):
-    """Return the code of one table and what tables share."""
-    shared = [
-        path
-        for path in glob_code("pipeline/tables")
-        if not os.path.basename(path)[:-3] in catalog.TABLES
-    ]
-    checks = glob_code("pipeline/claims") if wildcards.table == "claims" else []
-    return [
-        f"{workflow.basedir}/pipeline/tables/{wildcards.table}.py",
-        *shared,
-        *checks,
-    ]
-
-
-def glob_code(folder):
-    """Return the Python files of a folder of the workflow."""
-    where = os.path.join(workflow.basedir, folder)
-    return sorted(
-        os.path.join(where, name) for name in os.listdir(where) if name.endswith(".py")
+def code_of_figure(wildcards):
+    """Return the code of one figure."""
+    return code_files(
+        "pipeline.figures.__main__", f"pipeline.figures.{wildcards.figure}"
     )
+
+
+def code_of_table(wildcards):
+    """Return the code of one table."""
+    return code_files("pipeline.tables.__main__", f"pipeline.tables.{wildcards.table}")
 
 
 # Targets: what the preset's figures and tables need

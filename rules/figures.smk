@@ -1,7 +1,7 @@
 """Figures and tables of the paper.
 
 In: sweep tables, evaluations and laws. Out: results/<preset>/figures/<figure>.{svg,png,csv} with its caption, and
-results/<preset>/tables/<table>.{csv,md}. `pipeline/catalog.py` says what each one reads.
+results/<preset>/tables/<table>.{csv,md}. `pipeline/plan/catalog.py` says what each one reads.
 """
 
 
@@ -9,7 +9,7 @@ rule plot:
     """Draw one figure of the paper."""
     input:
         unpack(sources_of_figure),
-        modules=figure_modules,
+        code=code_of_figure,
     output:
         svg=report(
             "results/{preset}/figures/{figure}.svg",
@@ -22,8 +22,6 @@ rule plot:
         caption="results/{preset}/figures/{figure}.json",
     log:
         "logs/plot/{preset}-{figure}.log",
-    wildcard_constraints:
-        figure=r"fig\d\d|validation",
     conda:
         "../environment.yml"
     resources:
@@ -47,7 +45,7 @@ rule tabulate:
     """Make one table of the paper, ours beside the paper's."""
     input:
         unpack(sources_of_table),
-        modules=table_modules,
+        code=code_of_table,
     output:
         csv=report(
             "results/{preset}/tables/{table}.csv",

@@ -1,6 +1,7 @@
 """Laws: formulas fitted to the points of sweeps.
 
-In: sweep tables, and the laws that a law rests on. Out: results/<preset>/laws/<law>.json.
+In: sweep tables, and the laws that a law rests on. Out: results/<preset>/laws/<law>.json, and the rows that it was
+fitted to, with residuals, in results/<preset>/points/<law>.parquet.
 """
 
 
@@ -8,9 +9,10 @@ rule fit:
     """Fit one law to its points, with intervals by bootstrap over runs."""
     input:
         unpack(sources_of_law),
-        modules=law_modules,
+        code=code_of_fit,
     output:
-        "results/{preset}/laws/{law}.json",
+        law="results/{preset}/laws/{law}.json",
+        points="results/{preset}/points/{law}.parquet",
     log:
         "logs/fit/{preset}-{law}.log",
     conda:
@@ -28,6 +30,7 @@ rule fit:
             {params.sources} \
             --bootstrap {params.bootstrap} \
             --seed {params.seed} \
-            --output {output:q} \
+            --output {output.law:q} \
+            --points {output.points:q} \
             2>{log:q}
         """

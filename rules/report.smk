@@ -12,7 +12,7 @@ rule deviate:
     """List where the preset departs from the paper."""
     input:
         tokens=ancient(TOKENS_META),
-        module=f"{workflow.basedir}/pipeline/deviations.py",
+        code=code_files("pipeline.report.deviations"),
     output:
         csv=f"results/{PRESET}/deviations.csv",
         markdown=f"results/{PRESET}/deviations.md",
@@ -24,7 +24,7 @@ rule deviate:
         config=json.dumps(config),
     shell:
         """
-        python -m pipeline.deviations \
+        python -m pipeline.report.deviations \
             --config {params.config:q} \
             --tokens {input.tokens:q} \
             --output {output.csv:q} \
@@ -38,7 +38,7 @@ rule write_page:
         figures=figure_files(),
         tables=table_files(),
         deviations=f"results/{PRESET}/deviations.md",
-        modules=glob_code("pipeline/report"),
+        code=code_files("pipeline.report.__main__"),
         templates=multiext(
             f"{workflow.basedir}/pipeline/report/", "page.html", "caption.html"
         ),
@@ -107,7 +107,7 @@ rule readme:
         preset=PRESET,
     shell:
         """
-        python -m pipeline.readme \
+        python -m pipeline.report.readme \
             --config {params.config:q} \
             --results results/{params.preset} \
             --docs docs/{params.preset} \

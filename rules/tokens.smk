@@ -27,7 +27,7 @@ rule train_tokenizer:
         spec=tokens_spec_json,
     shell:
         """
-        RAYON_NUM_THREADS={threads} python -m pipeline.tokenizer \
+        RAYON_NUM_THREADS={threads} python -m pipeline.tokens.tokenizer \
             --documents {params.corpora:q} \
             --spec {params.spec:q} \
             --output {output:q} \

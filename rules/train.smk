@@ -60,7 +60,7 @@ rule gather:
     input:
         curves=curves_of_sweep,
         tokens=ancient(TOKENS_META),
-        module=f"{workflow.basedir}/pipeline/gather.py",
+        code=code_files("pipeline.gather"),
     output:
         "results/{preset}/sweeps/{sweep}.parquet",
     log:

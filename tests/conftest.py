@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.files import write_json
-from pipeline.run import Run
+from pipeline.plan.run import Run
 
 TINY_VOCABULARY = 64
 
@@ -56,7 +56,7 @@ def tiny_run(tiny_tokens: Path) -> Callable[..., Run]:
 @pytest.fixture
 def train(tiny_tokens: Path, tmp_path: Path) -> Callable[..., Path]:
     """A function that trains a run in this process, on one CPU, and returns the folder of its files."""
-    from pipeline.train import main
+    from pipeline.train.__main__ import main
 
     def run_it(run: Run, *options: str, folder: str = "run", code: int = 0) -> Path:
         output = tmp_path / folder / "curve.parquet"

@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.counts import count
-from pipeline.figures.inputs import Inputs
-from pipeline.gather import curve_table, run_columns
-from pipeline.laws import LAWS, Estimate, Fit
-from pipeline.run import Run
+from pipeline.analysis.gather import curve_table, run_columns
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.points import RECIPES
+from pipeline.laws import FORMULAS, Estimate, Fit
+from pipeline.plan import catalog
+from pipeline.plan.counts import count
+from pipeline.plan.run import Run
 
 TRUTH = {
     "alpha_N": 0.080,
@@ -186,7 +188,7 @@ def curve(run: Run, floor: float | None = None, early_stop: bool = False, noise:
 
 
 def sweep_table(name: str, runs: Iterable[tuple[Run, dict[str, Any]]]) -> pd.DataFrame:
-    """Return a sweep table, as `pipeline.gather` makes it.
+    """Return a sweep table, as `pipeline.analysis.gather` makes it.
 
     Each run comes with options: label, fitted, status, and whatever `curve` takes. A run that comes twice is there
     once, with both labels and the options of the first.
@@ -481,7 +483,7 @@ def _fit(law: str, equation: str, function: Callable[..., Any], text: str, **val
 
 @cache
 def fits() -> dict[str, Any]:
-    """Return every law, fitted to a few points of the planted truth with a little noise; see `LAWS` for which exist.
+    """Return every law, fitted to a few points of the planted truth with a little noise.
 
     B_crit and L(N, S) have exactly the planted constants.
     """
@@ -499,7 +501,7 @@ def fits() -> dict[str, Any]:
     known: dict[str, Any] = {}
     for name, table in points.items():
         noisy = table.loss * (1 + NOISE * random(name).standard_normal(len(table)))
-        known[name] = LAWS[name].fit(table.assign(loss=noisy), n_boot=200)
+        known[name] = FORMULAS[name].fit(table.assign(loss=noisy), n_boot=200)
     t = TRUTH
     known["B_crit"] = _fit(
         "B_crit",
@@ -538,6 +540,15 @@ def compute_points(adjusted: bool) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
+@cache
+def points(law: str, few: bool = False) -> pd.DataFrame:
+    """Return the points of a law: those in compute from the planted truth, others from the planted sweeps."""
+    if law in ("L_C", "L_C_min"):
+        return compute_points(law == "L_C_min")
+    sweeps = {name: sweep(name, few) for name in catalog.LAWS[law].sweeps}
+    return RECIPES[law].points(sweeps, fits()).reset_index(drop=True)
+
+
 def unidentified(fit: Any, reason: str = "all points on one side") -> Any:
     """Return the law as it is when the points can't decide it."""
     nothing = {name: replace(value, estimate=None, low=None, high=None) for name, value in fit.parameters.items()}
@@ -547,14 +558,19 @@ def unidentified(fit: Any, reason: str = "all points on one side") -> Any:
 
 
 def inputs(
-    sweeps: Iterable[str] = (), evaluated: Iterable[str] = (), laws: Iterable[str] | None = None, few: bool = False
+    sweeps: Iterable[str] = (),
+    evaluated: Iterable[str] = (),
+    laws: Iterable[str] | None = None,
+    few: bool = False,
+    of: Iterable[str] = (),
 ) -> Inputs:
-    """Return what a figure is given: sweeps and evaluations by name, and laws (all of them if None)."""
+    """Return what a figure is given: sweeps and evaluations by name, laws (None: all), the points `of` some."""
     known = fits()
     return Inputs.of(
         {name: sweep(name, few) for name in sweeps},
         {name: evaluations(name, few) for name in evaluated},
         known if laws is None else {name: known[name] for name in laws},
-        "planted",
-        "planted text",
+        {name: points(name, few) for name in of},
+        preset="planted",
+        title="planted text",
     )

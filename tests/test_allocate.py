@@ -8,18 +8,18 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from pipeline.errors import UserError
-from pipeline.laws import LAWS, Fit
-from pipeline.laws.allocate import allocate
-from pipeline.laws.compute import PF_DAY
+from pipeline.laws import FORMULAS, Fit
+from pipeline.laws.command.allocate import allocate
+from pipeline.units import PF_DAY
 
 N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 5), np.geomspace(1e9, 1e12, 5)))
 
 
 def planted(law: str, noise: float = 0.0, n_boot: int = 0, **columns) -> Fit:
     points = pd.DataFrame(columns)
-    response = LAWS[law].response
+    response = FORMULAS[law].response
     points[response] *= np.exp(noise * np.random.default_rng(1).normal(size=len(points)))
-    return LAWS[law].fit(points, n_boot=n_boot)
+    return FORMULAS[law].fit(points, n_boot=n_boot)
 
 
 def steps_and_batch(noise: float = 0.0, n_boot: int = 0) -> list[Fit]:
@@ -69,8 +69,8 @@ def test_intervals_hold_the_estimate_and_the_truth() -> None:
 
 def test_power_laws_together() -> None:
     c = np.geomspace(1e15, 1e20, 8)
-    n_opt = planted("N_opt", flops=c, n_params=1.3e9 * (c / PF_DAY) ** 0.73)
-    s_opt = planted("S_opt", flops=c, steps=5.4e3 * (c / PF_DAY) ** 0.03)
+    n_opt = planted("N_opt_min", flops=c, n_params=1.3e9 * (c / PF_DAY) ** 0.73)
+    s_opt = planted("S_opt_min", flops=c, steps=5.4e3 * (c / PF_DAY) ** 0.03)
     (split,) = allocate([n_opt, s_opt], PF_DAY)
     assert split.values["n_params"][0][0] == pytest.approx(1.3e9)
     assert split.values["steps"][0][0] == pytest.approx(5.4e3)
@@ -82,7 +82,7 @@ def test_isoflop_gives_its_lines() -> None:
     best = 0.1 * flops**0.5
     n = best * np.tile([0.3, 0.6, 1.1, 2.0, 3.0], 3)
     loss = 2 + 0.05 * np.log(n / best) ** 2
-    fit = LAWS["isoflop"].fit(pd.DataFrame({"flops": flops, "n_params": n, "loss": loss}), n_boot=0)
+    fit = FORMULAS["isoflop"].fit(pd.DataFrame({"flops": flops, "n_params": n, "loss": loss}), n_boot=0)
     (split,) = allocate([fit], 1e21)
     assert split.values["n_params"][0][0] == pytest.approx(0.1 * 1e21**0.5)
     assert split.values["n_tokens"][0][0] == pytest.approx(1e21**0.5 / 0.6)
@@ -113,5 +113,5 @@ def test_a_law_of_size_alone_and_a_budget_of_zero_are_refused() -> None:
 
 def test_an_unidentified_fit_is_refused_with_its_own_exit_code() -> None:
     with pytest.raises(UserError, match="not identified: no runs") as caught:
-        allocate([LAWS["chinchilla"].not_fitted("no runs")], 1e20)
+        allocate([FORMULAS["chinchilla"].not_fitted("no runs")], 1e20)
     assert caught.value.exit_code == 3

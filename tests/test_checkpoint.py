@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from pipeline import checkpoint
-from pipeline import train as training
-from pipeline.checkpoint import Progress
 from pipeline.errors import UserError
-from pipeline.run import Run
+from pipeline.plan.run import Run
+from pipeline.train import __main__ as training
+from pipeline.train import checkpoint
+from pipeline.train.checkpoint import Progress
 
 FILES = ("curve.parquet", "model.safetensors", "snapshots.safetensors")
 CASES = {
@@ -159,7 +159,7 @@ def test_a_state_of_other_fields_is_refused(tiny_run, tmp_path: Path, monkeypatc
 
 def test_no_checkpoint_is_written_before_its_time(tiny_run, train, monkeypatch) -> None:
     saved = []
-    monkeypatch.setattr(training.checkpoint, "save", lambda *arguments: saved.append(arguments))
+    monkeypatch.setattr(checkpoint, "save", lambda *arguments: saved.append(arguments))
     train(tiny_run(), "--checkpoint-seconds", "3600")
     assert saved == []
     train(tiny_run(), "--checkpoint-seconds", "0")

@@ -12,24 +12,25 @@ import planted
 import planted_more
 import pytest
 
+from pipeline.analysis.fit import residuals
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims import CLAIMS, measure
 from pipeline.claims.verdict import FAILS, HOLDS, OPEN, Claim, Number, Undecided, check, exact
-from pipeline.counts import PF_DAY
-from pipeline.figures.inputs import Inputs
-from pipeline.laws import LAWS, Estimate, Fit
+from pipeline.laws import FORMULAS, Estimate, Fit
+from pipeline.units import PF_DAY
 
 CLAIM = {claim.number: claim for claim in CLAIMS}
 
 
 def law(name: str, spread: float = 0.02, formula: str = "", **values: float) -> Fit:
     """Return a law with given parameters, and draws that spread by a part of them (of their logarithm's unit)."""
-    parameters = LAWS[formula or name].parameters
+    parameters = FORMULAS[formula or name].parameters
     stream = planted.random(name)
     vector = np.array([math.log(values[q.name]) if q.log else values[q.name] for q in parameters])
     scale = np.array([spread if q.log else spread * abs(values[q.name]) for q in parameters])
     draws = vector + scale * stream.standard_normal((200, len(vector)))
     ends = np.quantile(draws, [0.025, 0.975], axis=0).T
-    fit = LAWS["L_N"].fit(pd.DataFrame({"n_params": [1e4, 1e5, 1e6], "loss": [4.0, 3.4, 2.9]}), n_boot=0)
+    fit = FORMULAS["L_N"].fit(pd.DataFrame({"n_params": [1e4, 1e5, 1e6], "loss": [4.0, 3.4, 2.9]}), n_boot=0)
     return replace(
         fit,
         law=formula or name,
@@ -48,8 +49,15 @@ def with_loss(table: pd.DataFrame, factor) -> pd.DataFrame:
     return table.assign(loss=table["loss"] * factor)
 
 
-def given(sweeps: dict | None = None, evaluations: dict | None = None, laws: dict | None = None) -> Inputs:
-    return Inputs.of(sweeps or {}, evaluations or {}, laws or {}, "planted", "planted text")
+def given(
+    sweeps: dict | None = None, evaluations: dict | None = None, laws: dict | None = None, points: dict | None = None
+) -> Inputs:
+    return Inputs.of(sweeps or {}, evaluations or {}, laws or {}, points or {}, preset="planted", title="planted text")
+
+
+def with_residuals(points: dict[str, pd.DataFrame], laws: dict[str, Fit]) -> dict[str, pd.DataFrame]:
+    """Return the points with their residuals from these laws."""
+    return {name: rows.assign(residual=residuals(laws[name], rows)) for name, rows in points.items()}
 
 
 # Power laws
@@ -69,7 +77,7 @@ def wide(logarithmic: bool = False) -> pd.DataFrame:
 
 
 def size_law(table: pd.DataFrame) -> Fit:
-    return LAWS["L_N"].fit(table[table["final"]], n_boot=100)
+    return FORMULAS["L_N"].fit(table[table["final"]], n_boot=100)
 
 
 def data_points(exponent: float, wave: float = 0.0) -> dict:
@@ -78,8 +86,9 @@ def data_points(exponent: float, wave: float = 0.0) -> dict:
     loss = (2e10 / tokens) ** exponent * np.exp(wave * np.cos(np.arange(10) * 2.2))
     table = pd.DataFrame({"run": [f"r{i}" for i in range(10)], "n_unique_tokens": tokens, "loss": loss})
     table = table.assign(n_params=1e6, epochs=5.0, all_data=False, fitted=True, best=True, status="finished")
-    fit = LAWS["L_D"].fit(table.assign(n_tokens=tokens), n_boot=100)
-    return {"sweeps": {"data": table}, "laws": {"L_D": fit}}
+    fit = FORMULAS["L_D"].fit(table.assign(n_tokens=tokens), n_boot=100)
+    points = with_residuals({"L_D": table.assign(n_tokens=tokens)}, {"L_D": fit})
+    return {"sweeps": {"data": table}, "laws": {"L_D": fit}, "points": points}
 
 
 def test_l_n_holds_on_a_power_law_and_fails_on_a_logarithm():
@@ -274,7 +283,8 @@ def test_seeds():
 def all_sizes(**laws) -> Inputs:
     """The planted sweeps sizes, data and batches with the laws fitted to them, some replaced."""
     tables = {name: planted.sweep(name) for name in ("sizes", "data", "batches")}
-    return given(tables, laws=planted_more.fits() | laws)
+    laws = planted_more.fits() | laws
+    return given(tables, laws=laws, points=with_residuals(planted_more.points(), laws))
 
 
 def test_compute_laws():
@@ -339,10 +349,7 @@ def test_learning_curves():
 
 def allocation(**exponents: float) -> Inputs:
     truth = {"N_opt": 0.88, "N_opt_min": 0.73, "B_opt_min": 0.24, "S_opt_min": 0.03, "D_opt_min": 0.27}
-    laws = {
-        name: law(name, formula={"N_opt": "N_opt_naive"}.get(name, name.removesuffix("_min")), k=1e9, p=p)
-        for name, p in (truth | exponents).items()
-    }
+    laws = {name: law(name, k=1e9, p=p) for name, p in (truth | exponents).items()}
     return given(laws=laws)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import check_config
 from pipeline.errors import UserError
-from pipeline.sweeps import SETTINGS
+from pipeline.plan.config import check_config
+from pipeline.plan.sweeps import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "rules/config.schema.yaml"

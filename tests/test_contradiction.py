@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.laws import LAWS
-from pipeline.laws.compute import PF_DAY
-from pipeline.laws.contradiction import crossing
+from pipeline.laws import FORMULAS
+from pipeline.laws.algebra.contradiction import crossing
+from pipeline.units import PF_DAY
 
 C = np.geomspace(1e-6, 1e-1, 12) * PF_DAY
 
@@ -22,14 +22,14 @@ def laws(noise: float = 0.0, p: float = 0.27) -> list:
     d = np.geomspace(1e7, 1e10, 12)
     tables = {
         "L_C_min": pd.DataFrame({"flops": C, "loss": (3.1e8 * PF_DAY / C) ** 0.050}),
-        "D_opt": pd.DataFrame({"flops": C, "n_tokens": 2e10 * (C / PF_DAY) ** p}),
+        "D_opt_min": pd.DataFrame({"flops": C, "n_tokens": 2e10 * (C / PF_DAY) ** p}),
         "L_D": pd.DataFrame({"n_tokens": d, "loss": (5.4e13 / d) ** 0.095}),
     }
     fits = []
     for law, table in tables.items():
-        response = LAWS[law].response
+        response = FORMULAS[law].response
         table[response] *= np.exp(noise * stream.standard_normal(len(table)))
-        fits.append(LAWS[law].fit(table, n_boot=200 if noise else 0))
+        fits.append(FORMULAS[law].fit(table, n_boot=200 if noise else 0))
     return fits
 
 

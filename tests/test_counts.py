@@ -2,8 +2,9 @@
 
 import pytest
 
-from pipeline.counts import PF_DAY, count
-from pipeline.run import Run
+from pipeline.plan.counts import count
+from pipeline.plan.run import Run
+from pipeline.units import PF_DAY
 
 
 def run(n_layer, d_model, **more):

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import checkpoint
-from pipeline.distributed import torchrun
-from pipeline.results import read_weights
-from pipeline.run import Run
-from pipeline.train import EXIT_PREEMPTED
+from pipeline.engines.distributed import torchrun
+from pipeline.plan.run import Run
+from pipeline.train import checkpoint
+from pipeline.train.__main__ import EXIT_PREEMPTED
+from pipeline.train.results import read_weights
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
@@ -27,9 +27,9 @@ WAYS = {
 }
 PROGRAM = """
 import sys
-from pipeline import cost
+from pipeline.plan import cost
 from pipeline.engines import parallel
-from pipeline.train import main
+from pipeline.train.__main__ import main
 fit = cost.{way}
 def engine(run, group, device, threads, compile):
     kind = parallel.ShardedEngine if fit.sharded else parallel.ReplicatedEngine

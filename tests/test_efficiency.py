@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
-from pipeline.laws import LAWS
-from pipeline.laws.efficiency import (
+from pipeline.laws import FORMULAS
+from pipeline.laws.algebra.efficiency import (
     Laws,
     compute_ratio,
     excess_compute,
@@ -18,8 +18,8 @@ from pipeline.laws.efficiency import (
     steps_ratio,
     stop_bound,
 )
+from pipeline.units import PF_DAY
 
-PF_DAY = 8.64e19
 PAPER = Laws(alpha_N=0.077, N_c=6.5e13, alpha_S=0.76, S_c=2.1e3, alpha_B=0.21, B_star=2.1e8)
 
 
@@ -91,9 +91,9 @@ def test_loss_at_batch_solves_its_equation():
     n, s = np.meshgrid(np.geomspace(1e6, 1e9, 5), np.geomspace(1e3, 1e6, 8))
     points = pd.DataFrame({"n_params": n.ravel(), "steps": s.ravel()})
     points["loss"] = (6.5e13 / points.n_params) ** 0.077 + (2.1e3 / points.steps) ** 0.76
-    l_n_s = LAWS["L_N_S"].fit(points, n_boot=0)
+    l_n_s = FORMULAS["L_N_S"].fit(points, n_boot=0)
     losses = np.geomspace(2, 8, 12)
-    b_crit = LAWS["B_crit"].fit(pd.DataFrame({"loss": losses, "b_crit": 2.1e8 / losses ** (1 / 0.21)}), n_boot=0)
+    b_crit = FORMULAS["B_crit"].fit(pd.DataFrame({"loss": losses, "b_crit": 2.1e8 / losses ** (1 / 0.21)}), n_boot=0)
     for batch in (2.0**14, 2.0**19, 2.0**24):
         loss = loss_at_batch(1e8, np.array([1e3, 1e4, 1e5]), batch, l_n_s, b_crit)
         s_min = minimum_steps([1e3, 1e4, 1e5], batch, b_crit.predict(loss=loss))

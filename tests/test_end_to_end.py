@@ -64,7 +64,7 @@ def finished(tmp_path_factory):
 
 
 def test_every_figure_and_table_is_there(finished):
-    from pipeline import catalog
+    from pipeline.plan import catalog
 
     for kind, known, ends in (
         ("figures", catalog.FIGURES, ("svg", "png", "csv")),

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from pipeline.engines import make_engine
-from pipeline.evaluate import corpora, main
-from pipeline.results import read_weights
-from pipeline.run import Run
-from pipeline.steps import snapshot_steps
+from pipeline.plan.run import Run
+from pipeline.train.evaluate import corpora, main
+from pipeline.train.results import read_weights
+from pipeline.train.steps import snapshot_steps
 
 
 @pytest.fixture

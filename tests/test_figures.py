@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import planted
 import pytest
 from drawn import all_text, collisions, drawn_vertices, recorded_vertices
 
-from pipeline import catalog, fit
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import mean_over_seeds
 from pipeline.errors import UserError
-from pipeline.figures import select, style
 from pipeline.figures.__main__ import main
 from pipeline.figures.drawing import COLUMNS, Drawing
-from pipeline.figures.inputs import Inputs
+from pipeline.plan import catalog
 
 FIGURES = ("fig01", "fig02", "fig04", "fig06", "fig09", "fig23")
 LAWS_DRAWN = [("fig01", "L_N"), ("fig04", "L_N_D"), ("fig09", "L_N_D"), ("fig23", "log_N")]
@@ -27,18 +29,10 @@ DRAWN = [(figure, False) for figure in FIGURES] + [("fig09", True)]
 DRAWN += [pytest.param(figure, True, marks=pytest.mark.slow) for figure in FIGURES if figure != "fig09"]
 
 
-@pytest.fixture(autouse=True)
-def frontier(monkeypatch):
-    """Points of the laws in compute from the planted truth."""
-    for law, adjusted in (("L_C", False), ("L_C_min", True)):
-        points = planted.compute_points(adjusted)
-        monkeypatch.setitem(fit.RECIPES, law, fit.Recipe(law, lambda sweeps, fits, points=points: points))
-
-
 def inputs_of(figure: str, few: bool = False, **sweeps: pd.DataFrame) -> Inputs:
     needs = catalog.FIGURES[figure]
-    inputs = planted.inputs(needs.sweeps, needs.evaluations, needs.laws, few)
-    return Inputs.of({**inputs.sweeps, **sweeps}, inputs.evaluations, inputs.laws, "planted", "planted text")
+    inputs = planted.inputs(needs.sweeps, needs.evaluations, needs.laws, few, needs.points)
+    return replace(inputs, sweeps={**inputs.sweeps, **sweeps})
 
 
 def draw(figure: str, inputs: Inputs) -> Drawing:
@@ -263,7 +257,7 @@ def test_mean_over_seeds_pools_the_relative_spread():
         runs = pd.DataFrame({"n_params": np.repeat([1, 2, 3, 4], 3), "fitted": True})
         truth = 4.0 / runs.n_params**0.1
         runs["loss"] = truth * (1 + 0.01 * rng.standard_normal(12))
-        means = select.mean_over_seeds(runs, "n_params")
+        means = mean_over_seeds(runs, "n_params")
         covered += ((means.low < 4.0 / means.n_params**0.1) & (4.0 / means.n_params**0.1 < means.high)).sum()
     assert 0.92 < covered / 400 < 0.98
 
@@ -273,7 +267,9 @@ def test_command_writes_all_files_from_files(tmp_path):
     inputs.sweeps["data"].to_parquet(tmp_path / "data.parquet")
     inputs.laws["L_N_D"].to_json(tmp_path / "L_N_D.json")
     output = tmp_path / "figures" / "fig09.svg"
+    inputs.points["L_N_D"].to_parquet(tmp_path / "points.parquet")
     options = ["--sweep", f"data={tmp_path}/data.parquet", "--law", f"L_N_D={tmp_path}/L_N_D.json"]
+    options += ["--points", f"L_N_D={tmp_path}/points.parquet"]
     assert main(["fig09", *options, "--preset", "test", "--title", "a title", "--output", str(output)]) == 0
     assert {path.suffix for path in output.parent.iterdir()} == {".svg", ".png", ".csv", ".md", ".json"}
     caption = json.loads(output.with_suffix(".json").read_text())

@@ -13,11 +13,12 @@ import planted_more
 import pytest
 from drawn import all_text, collisions, drawn_vertices, recorded_vertices
 
-from pipeline import catalog, fit
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import labelled
 from pipeline.errors import UserError
-from pipeline.figures import select
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
+from pipeline.plan import catalog
+from pipeline.units import PF_DAY
 
 LINEAR_X = {("fig22", "rate"), ("fig22", "loss"), ("fig08", "transfer")}
 """Panels whose x axis is not logarithmic in the paper."""
@@ -43,6 +44,7 @@ def inputs(figure: str, few: bool = False, **tables: pd.DataFrame) -> Inputs:
     needs = catalog.FIGURES[figure]
     given = planted.inputs(needs.sweeps, needs.evaluations, (), few)
     given.laws.update({name: planted_more.fits(few)[name] for name in needs.laws})
+    given.points.update({name: planted_more.points(few)[name] for name in needs.points})
     for name, table in tables.items():
         kind = given.evaluations if name.endswith("_evaluated") else given.sweeps
         kind[name.removesuffix("_evaluated")] = table
@@ -61,8 +63,7 @@ def drawing_of(figure: str, few: bool = False) -> Drawing:
 
 def points_of(law: str) -> pd.DataFrame:
     """Return the points that a law of the planted sweeps was fitted to."""
-    sweeps = {name: planted.sweep(name) for name in catalog.LAWS[law].sweeps}
-    return fit.RECIPES[law].points(sweeps, planted_more.fits())
+    return planted_more.points()[law]
 
 
 def rows(drawing: Drawing, panel: str, series: str) -> pd.DataFrame:
@@ -173,7 +174,7 @@ def test_fig03_areas_multiply_to_the_growth_of_compute():
     paper = table[table.series == "paper, top of batch size"].iloc[-1]
     assert paper.y == pytest.approx(1e9**0.27)
     solid = table[table.series == "top of model size"]
-    assert solid.x.max() * select.PF_DAY == pytest.approx(points_of("N_opt_min").flops.max())
+    assert solid.x.max() * PF_DAY == pytest.approx(points_of("N_opt_min").flops.max())
 
 
 def test_fig04_right_draws_curves_against_s_min():
@@ -191,7 +192,7 @@ def test_fig04_right_draws_curves_against_s_min():
 def test_fig05_increase_is_corrected_to_equal_n():
     drawing = drawing_of("fig05")
     shapes = planted.sweep("shapes")
-    ends = select.labelled(shapes[shapes.final], "aspect").drop_duplicates("run")
+    ends = labelled(shapes[shapes.final], "aspect").drop_duplicates("run")
     law = planted_more.fits()["L_N"]
     loss = ends.loss / law.predict(n_params=ends.n_params)
     drawn = rows(drawing, "aspect", "N = 98K")
@@ -294,7 +295,7 @@ def test_fig14_points_are_those_of_the_laws():
         for name, adjusted in (("fixed batch", False), ("adjusted", True)):
             law = {"n_params": "N_opt", "steps": "S_opt"}[column] + "_min" * adjusted
             points, truth = rows(drawing, panel, name), points_of(law)
-            assert np.allclose(points.x * select.PF_DAY, truth.flops)
+            assert np.allclose(points.x * PF_DAY, truth.flops)
             assert np.allclose(points.y, truth[column])
     assert drawing.axes["steps"].get_yscale() == "linear"
     assert drawing.axes["steps"].get_ylim()[0] == 0

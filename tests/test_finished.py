@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import finished
-from pipeline.train import main
+from pipeline.train import finished
+from pipeline.train.__main__ import main
 
 
 def arguments(run, tokens: Path, folder: Path, *options: str) -> list[str]:
@@ -32,7 +32,7 @@ def test_files_that_were_deleted_are_put_back_without_training(
         assert os.path.samefile(tmp_path / "run" / name, tmp_path / "finished" / name) == links
     shutil.rmtree(tmp_path / "run")
     capsys.readouterr()
-    monkeypatch.setattr("pipeline.train.Trainer", None)  # no training now
+    monkeypatch.setattr("pipeline.train.__main__.Trainer", None)  # no training now
     assert main([*command, "--timing", str(tmp_path / "timing.json")]) == 0
     assert capsys.readouterr().err == "finished before: its files are put back\n"
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before

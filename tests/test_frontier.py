@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.laws.critical_batch import fit_levels, loss_levels, scan_points
-from pipeline.laws.frontier import frontier
+from pipeline.laws.formulas.critical_batch import fit_levels, loss_levels, scan_points
+from pipeline.laws.formulas.frontier import frontier
 
 
 def curves(sizes, alpha_n=0.1, alpha_s=0.5, batch=1024):

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from pipeline import cost
-from pipeline.cost import Fit
 from pipeline.engines import Pending, StepResult
-from pipeline.run import Run
+from pipeline.plan import cost
+from pipeline.plan.cost import Fit
+from pipeline.plan.run import Run
 
 torch = pytest.importorskip("torch")
 
@@ -58,7 +58,7 @@ def test_recomputed_dropout_is_the_dropout_of_the_forward_pass() -> None:
 @pytest.mark.parametrize("fields", [{"noise": True, "snapshots": 4}, {"lr": 3.0, "clip": 0.0, "schedule": "constant"}])
 def test_results_that_are_read_late_make_the_same_curve(fields: dict, tiny_run, train, monkeypatch) -> None:
     """On a GPU a step's loss is read steps later: rows, and the step of a divergence, are the same."""
-    from pipeline import train as module
+    from pipeline.train import __main__ as module
 
     reads = []
 

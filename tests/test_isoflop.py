@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.laws import LAWS
-from pipeline.laws.chinchilla import best_split
+from pipeline.laws import FORMULAS
+from pipeline.laws.formulas.chinchilla import best_split
 
 E, A, B, ALPHA, BETA = 1.8, 482.0, 2085.0, 0.35, 0.37
 
@@ -34,7 +34,7 @@ def isoflop_points(spread=(0.2, 5.0), sizes=9, noise=0.0, seed=0) -> pd.DataFram
 @pytest.mark.parametrize("name", ["isoflop", "isoflop_akima"])
 @pytest.mark.parametrize("objective", ["mse", "mse_log"])
 def test_exponents(name: str, objective: str) -> None:
-    fit = LAWS[name].fit(isoflop_points(spread=(0.5, 2.0)), objective=objective, n_boot=0)
+    fit = FORMULAS[name].fit(isoflop_points(spread=(0.5, 2.0)), objective=objective, n_boot=0)
     assert fit.value("a") == pytest.approx(BETA / (ALPHA + BETA), abs=3e-3)
     assert fit.value("b") == pytest.approx(ALPHA / (ALPHA + BETA), abs=3e-3)
     flops = np.array([1e19, 1e20])
@@ -50,14 +50,14 @@ def test_a_planted_parabola_is_found_exactly() -> None:
     n_opt = 0.1 * flops**0.5
     n = n_opt * np.tile([0.3, 0.6, 1.1, 2.0, 3.0], 3)
     points = pd.DataFrame({"flops": flops, "n_params": n, "loss": 2 + 0.05 * np.log(n / n_opt) ** 2})
-    fit = LAWS["isoflop"].fit(points, n_boot=0)
+    fit = FORMULAS["isoflop"].fit(points, n_boot=0)
     assert [fit.value(name) for name in ("k_N", "a", "b", "k_L")] == pytest.approx([0.1, 0.5, 0.5, 2.0], rel=1e-8)
 
 
 def test_data_follow_the_column_that_is_there() -> None:
     points = isoflop_points()
-    doubled = LAWS["isoflop"].fit(points.assign(n_tokens=2 * points["n_tokens"]), n_boot=0)
-    assert doubled.value("k_D") == pytest.approx(2 * LAWS["isoflop"].fit(points, n_boot=0).value("k_D"))
+    doubled = FORMULAS["isoflop"].fit(points.assign(n_tokens=2 * points["n_tokens"]), n_boot=0)
+    assert doubled.value("k_D") == pytest.approx(2 * FORMULAS["isoflop"].fit(points, n_boot=0).value("k_D"))
 
 
 @pytest.mark.parametrize("end", ["smallest", "largest"])
@@ -66,7 +66,7 @@ def test_a_budget_whose_minimum_is_at_an_end_is_left_out_and_named(end: str) -> 
     budget = points["flops"] == points["flops"].max()
     low = points["n_params"] >= best(points["flops"].max())[0]
     cut = points[~budget | (low if end == "smallest" else ~low)]
-    fit = LAWS["isoflop"].fit(cut, n_boot=0)
+    fit = FORMULAS["isoflop"].fit(cut, n_boot=0)
     assert len(fit.details["optima"]) == 5
     (left_out,) = fit.details["left_out"]
     assert left_out["flops"] == pytest.approx(1e21) and f"at its {end} size" in left_out["reason"]
@@ -74,7 +74,7 @@ def test_a_budget_whose_minimum_is_at_an_end_is_left_out_and_named(end: str) -> 
 
 def test_no_budget_with_a_minimum_is_not_identified() -> None:
     points = isoflop_points(spread=(3.0, 9.0))
-    fit = LAWS["isoflop"].fit(points)
+    fit = FORMULAS["isoflop"].fit(points)
     assert not fit.identified and "left out" in fit.reason and fit.vector is None
     assert all(e.estimate is None and e.low is None for e in fit.parameters.values())
 
@@ -83,14 +83,14 @@ def test_computes_without_gaps_are_refused() -> None:
     n = np.geomspace(1e7, 1e9, 60)
     points = pd.DataFrame({"flops": 6 * n * 1e9, "n_params": n, "loss": loss(n, 1e9)})
     with pytest.raises(UserError, match=r"'flops'.*compute budgets"):
-        LAWS["isoflop"].fit(points)
+        FORMULAS["isoflop"].fit(points)
 
 
 @pytest.mark.parametrize(("name", "n_boot"), [("isoflop", 200), ("isoflop_akima", 30)])
 def test_interval_is_wider_for_more_noise(name: str, n_boot: int) -> None:
     widths = []
     for noise in (0.001, 0.004):
-        fit = LAWS[name].fit(isoflop_points(noise=noise), n_boot=n_boot)
+        fit = FORMULAS[name].fit(isoflop_points(noise=noise), n_boot=n_boot)
         a = fit.parameters["a"]
         assert a.low < a.estimate < a.high and fit.bootstrap["unit"] == "run"
         widths.append(a.high - a.low)
@@ -98,15 +98,15 @@ def test_interval_is_wider_for_more_noise(name: str, n_boot: int) -> None:
 
 
 def test_three_sizes_leave_nothing_to_tell_the_noise_from() -> None:
-    fit = LAWS["isoflop"].fit(isoflop_points(sizes=3))
+    fit = FORMULAS["isoflop"].fit(isoflop_points(sizes=3))
     assert fit.identified and fit.parameters["a"].low is None and "nothing is left" in fit.bootstrap["note"]
 
 
 def test_held_out_budgets() -> None:
-    fit = LAWS["isoflop"].fit(isoflop_points(spread=(0.5, 2.0)), hold_out=2, n_boot=0)
+    fit = FORMULAS["isoflop"].fit(isoflop_points(spread=(0.5, 2.0)), hold_out=2, n_boot=0)
     assert len(fit.held_out["flops"]) == 2 and fit.held_out["rms_ln"] < 0.05
     with pytest.raises(UserError, match="largest=6 leaves nothing"):
-        LAWS["isoflop"].fit(isoflop_points(), hold_out=6)
+        FORMULAS["isoflop"].fit(isoflop_points(), hold_out=6)
 
 
 def curves(sizes=17, noise=0.0) -> pd.DataFrame:
@@ -120,7 +120,7 @@ def curves(sizes=17, noise=0.0) -> pd.DataFrame:
 
 
 def test_envelope_of_planted_curves() -> None:
-    fit = LAWS["envelope"].fit(curves(), n_boot=40)
+    fit = FORMULAS["envelope"].fit(curves(), n_boot=40)
     assert fit.value("a") == pytest.approx(BETA / (ALPHA + BETA), abs=0.01)
     assert fit.value("b") == pytest.approx(ALPHA / (ALPHA + BETA), abs=0.01)
     found = fit.details["optima"][len(fit.details["optima"]) // 2]
@@ -132,26 +132,26 @@ def test_envelope_of_planted_curves() -> None:
 def test_envelope_needs_curves_and_one_size_a_run() -> None:
     table = curves(5)
     with pytest.raises(UserError, match="no run has two rows"):
-        LAWS["envelope"].fit(table.groupby("run", as_index=False).last())
+        FORMULAS["envelope"].fit(table.groupby("run", as_index=False).last())
     with pytest.raises(UserError, match="'n_params': run 'x' has 5 values"):
-        LAWS["envelope"].fit(table.assign(run="x"))
+        FORMULAS["envelope"].fit(table.assign(run="x"))
 
 
 def test_envelope_with_two_sizes_is_not_identified() -> None:
-    fit = LAWS["envelope"].fit(curves(2))
+    fit = FORMULAS["envelope"].fit(curves(2))
     assert not fit.identified and "optima" in fit.reason
 
 
 def test_envelope_with_one_size_between_the_ends_is_not_identified() -> None:
-    fit = LAWS["envelope"].fit(curves(3))
+    fit = FORMULAS["envelope"].fit(curves(3))
     assert not fit.identified and "alone leads between" in fit.reason and fit.parameters["a"].estimate is None
 
 
 def test_envelope_takes_no_other_objective() -> None:
     with pytest.raises(UserError, match="'huber' is not one of mse_log"):
-        LAWS["envelope"].fit(curves(5), objective="huber")
+        FORMULAS["envelope"].fit(curves(5), objective="huber")
 
 
 def test_envelope_takes_no_weights() -> None:
     with pytest.raises(UserError, match="weights: envelope has none"):
-        LAWS["envelope"].fit(curves(5).assign(w=2.0), weights="w")
+        FORMULAS["envelope"].fit(curves(5).assign(w=2.0), weights="w")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.laws import LAWS
-from pipeline.laws.__main__ import main
+from pipeline.laws import FORMULAS
+from pipeline.laws.command.cli import main
 
 CONTRACT = {
     *("law", "equation", "parameters", "objective", "objective_kind", "delta", "gradient_norm", "starts"),
@@ -72,7 +72,7 @@ def test_columns_are_renamed_and_others_carried_along(csv, tmp_path) -> None:
 def test_delimiters_and_byte_order_mark(csv, capsys, separator: str, encoding: str) -> None:
     main(["fit", "L_N", csv(sep=separator, encoding=encoding), "--n-boot", "0", "--json"])
     found = json.loads(capsys.readouterr().out)
-    expected = LAWS["L_N"].fit(sizes(), n_boot=0)
+    expected = FORMULAS["L_N"].fit(sizes(), n_boot=0)
     assert found["parameters"]["alpha_N"]["estimate"] == pytest.approx(expected.value("alpha_N"), rel=1e-9)
 
 

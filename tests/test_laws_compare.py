@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from pipeline.errors import UserError
-from pipeline.laws import LAWS
-from pipeline.laws.compare import compare, residual_structure, runs_test, table
+from pipeline.laws import FORMULAS
+from pipeline.laws.command.compare import compare, residual_structure, runs_test, table
 
 
 def points(noise: float = 0.003) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def points(noise: float = 0.003) -> pd.DataFrame:
 
 
 def test_the_planted_law_wins() -> None:
-    right, wrong = compare(points(), {name: (LAWS[name], {}) for name in ("chinchilla", "L_N_D")}, hold_out=2)
+    right, wrong = compare(points(), {name: (FORMULAS[name], {}) for name in ("chinchilla", "L_N_D")}, hold_out=2)
     assert right.delta_aic == 0 < 50 < wrong.delta_aic
     assert right.held_out_rms_ln < 0.01 < wrong.held_out_rms_ln
     assert abs(right.structure["n_tokens"]["runs_z"]) < 2 < abs(wrong.structure["n_tokens"]["runs_z"])
@@ -31,7 +31,7 @@ def test_the_planted_law_wins() -> None:
 
 def test_aic_is_the_normal_likelihoods() -> None:
     rows = points()
-    one, other = compare(rows, {name: (LAWS[name], {}) for name in ("chinchilla", "L_N_D")})
+    one, other = compare(rows, {name: (FORMULAS[name], {}) for name in ("chinchilla", "L_N_D")})
 
     def exact(found, p):  # -2 ln likelihood + 2 p, the variance at its maximum
         sigma = found.rms_ln
@@ -44,14 +44,14 @@ def test_aic_is_the_normal_likelihoods() -> None:
 def test_a_law_that_is_not_identified_has_no_numbers() -> None:
     n = np.geomspace(1e6, 1e9, 8)
     rows = pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076})
-    power, constant = compare(rows, {name: (LAWS[name], {}) for name in ("L_N", "power_plus_constant")})
+    power, constant = compare(rows, {name: (FORMULAS[name], {}) for name in ("L_N", "power_plus_constant")})
     assert power.identified and not constant.identified and constant.reason
     assert constant.aic is None and constant.delta_aic is None and constant.structure == {}
 
 
 def test_laws_of_another_response_are_refused() -> None:
     with pytest.raises(UserError, match="isoflop: it predicts n_params"):
-        compare(points(), {name: (LAWS[name], {}) for name in ("chinchilla", "isoflop")})
+        compare(points(), {name: (FORMULAS[name], {}) for name in ("chinchilla", "isoflop")})
 
 
 def test_runs_test_against_its_exact_distribution() -> None:

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from scipy import optimize
 
-from pipeline.laws import LAWS, estimate
-from pipeline.laws.estimate import OBJECTIVES, Objective
-from pipeline.laws.models import Axis, Logarithm, PowerSum, SoftMaximum
-from pipeline.laws.separable import positive_least_squares, variable_projection
+from pipeline.laws import FORMULAS
+from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.estimate import OBJECTIVES, Objective
+from pipeline.laws.fitting.forms import Axis, Logarithm, PowerSum, SoftMaximum
+from pipeline.laws.fitting.separable import positive_least_squares, variable_projection
 
 
 def hoffmann(n: int, noise: float, seed: int = 0, heavy: bool = False) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def test_derivatives(name: str) -> None:
 @pytest.mark.parametrize("kind", ["huber", "mse_log", "mse"])
 def test_minimum_is_that_of_scipy(kind: str) -> None:
     points = hoffmann(60, 0.01)
-    law, objective = LAWS["chinchilla"], Objective(kind, 1e-3)
+    law, objective = FORMULAS["chinchilla"], Objective(kind, 1e-3)
     model, y, w = law.model(points), points["loss"].to_numpy(), np.ones((1, 60))
     found = estimate.minimise(model, y, law.starts(model, y, w[0], objective)[:8], w, objective)
     best = found.best()
@@ -75,7 +76,7 @@ def test_least_absolute_deviation_of_a_line_is_the_linear_programme() -> None:
     n = np.geomspace(1e5, 1e9, 14)
     y = (8.8e13 / n) ** 0.076 * np.exp(0.02 * rng.standard_t(2, 14))
     w = rng.uniform(0.5, 2, 14)
-    fit = LAWS["L_N"].fit(pd.DataFrame({"n_params": n, "loss": y}), objective="lad", weights=w, n_boot=0)
+    fit = FORMULAS["L_N"].fit(pd.DataFrame({"n_params": n, "loss": y}), objective="lad", weights=w, n_boot=0)
     x = np.stack([np.ones(14), -np.log(n)], axis=1)
     programme = optimize.linprog(  # min w (u + v), x theta + u - v = ln y
         np.concatenate([np.zeros(2), w, w]),
@@ -90,18 +91,18 @@ def test_least_absolute_deviation_of_a_line_is_the_linear_programme() -> None:
 
 def test_least_absolute_deviation_of_a_curve_meets_its_conditions() -> None:
     points = hoffmann(80, 0.02, heavy=True)
-    fit = LAWS["chinchilla"].fit(points, objective="lad", n_boot=0)
-    model = LAWS["chinchilla"].model(points)
+    fit = FORMULAS["chinchilla"].fit(points, objective="lad", n_boot=0)
+    model = FORMULAS["chinchilla"].model(points)
     residual = np.log(points["loss"]) - np.log(fit.predict(n_params=points["n_params"], n_tokens=points["n_tokens"]))
     assert fit.gradient_norm < 1e-9
     assert np.sort(np.abs(residual))[: model.p].max() < 1e-12  # as many points as parameters are met exactly
-    near = LAWS["chinchilla"].fit(points, objective="huber", delta=1e-7, n_boot=0)
+    near = FORMULAS["chinchilla"].fit(points, objective="huber", delta=1e-7, n_boot=0)
     assert near.objective / 1e-7 == pytest.approx(fit.objective, abs=80 * 1e-7)
 
 
 def test_separable_solver_agrees_with_many_starts() -> None:
     points = hoffmann(100, 0.01, seed=4)
-    law = LAWS["chinchilla"]
+    law = FORMULAS["chinchilla"]
     model, y, w = law.model(points), points["loss"].to_numpy(), np.ones(100)
     fit = law.fit(points, objective="mse", n_boot=0)
     projected = law.report(model, variable_projection(model, y, w)[None])[0]
@@ -120,7 +121,7 @@ def test_positive_least_squares_is_that_of_scipy() -> None:
 
 def test_grid_of_hoffmann() -> None:
     points = hoffmann(40, 0.01)
-    law = LAWS["chinchilla"]
+    law = FORMULAS["chinchilla"]
     model = law.model(points)
     starts = law.hoffmann_starts(model)
     assert starts.shape == (4500, 5)
@@ -140,8 +141,8 @@ def test_weights_count_points(kind: str) -> None:
     points = hoffmann(30, 0.01)
     times = np.arange(30) % 3 + 1.0
     repeated = points.loc[points.index.repeat(times.astype(int))]
-    weighted = LAWS["chinchilla"].fit(points, objective=kind, weights=times, n_boot=0)
-    plain = LAWS["chinchilla"].fit(repeated.reset_index(drop=True), objective=kind, n_boot=0)
+    weighted = FORMULAS["chinchilla"].fit(points, objective=kind, weights=times, n_boot=0)
+    plain = FORMULAS["chinchilla"].fit(repeated.reset_index(drop=True), objective=kind, n_boot=0)
     assert weighted.objective == pytest.approx(plain.objective, rel=1e-9)
     assert weighted.vector == pytest.approx(plain.vector, rel=1e-6)
 
@@ -215,7 +216,7 @@ def test_interval_does_not_shrink_with_checkpoints_of_a_run(bootstrap: str) -> N
     often = pd.concat([once.assign(n_params=n * (1 + 1e-6 * k)) for k in range(20)], ignore_index=True)
     widths = []
     for points in (once, often):
-        e = LAWS["L_N"].fit(points, bootstrap=bootstrap, seed=1).parameters["alpha_N"]
+        e = FORMULAS["L_N"].fit(points, bootstrap=bootstrap, seed=1).parameters["alpha_N"]
         widths.append(e.high - e.low)
     assert widths[1] == pytest.approx(widths[0], rel=0.15)
 
@@ -224,7 +225,7 @@ def test_interval_of_a_line_is_nearly_that_of_student() -> None:
     rng = np.random.default_rng(8)
     n = np.geomspace(1e4, 1e9, 60)
     loss = (8.8e13 / n) ** 0.076 * np.exp(0.01 * rng.normal(size=60))
-    e = LAWS["L_N"].fit(pd.DataFrame({"n_params": n, "loss": loss}), n_boot=4000).parameters["alpha_N"]
+    e = FORMULAS["L_N"].fit(pd.DataFrame({"n_params": n, "loss": loss}), n_boot=4000).parameters["alpha_N"]
     x, y = np.log(n) - np.log(n).mean(), np.log(loss)
     slope = x @ y / (x @ x)
     error = np.sqrt(((y - y.mean() - slope * x) ** 2).sum() / 58 / (x @ x))

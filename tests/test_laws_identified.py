@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.laws import LAWS, Fit
+from pipeline.laws import FORMULAS, Fit
 
 RNG = np.random.default_rng(0)
 N8 = np.geomspace(1e6, 1e9, 8)
@@ -86,7 +86,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_not_identified(case: str, n_boot: int, tmp_path) -> None:
     law, points, reason = CASES[case]
-    fit = LAWS[law].fit(pd.DataFrame(points), n_boot=n_boot)
+    fit = FORMULAS[law].fit(pd.DataFrame(points), n_boot=n_boot)
     assert not fit.identified and reason in fit.reason, fit.reason
     assert "\n" not in fit.reason
     assert all(e.estimate is None and e.low is None and e.high is None for e in fit.parameters.values())
@@ -99,7 +99,7 @@ def test_not_identified(case: str, n_boot: int, tmp_path) -> None:
 
 
 def refuses(fit: Fit) -> None:
-    inputs = dict.fromkeys(LAWS[fit.law].inputs, 1e9)
+    inputs = dict.fromkeys(FORMULAS[fit.law].inputs, 1e9)
     for ask in (lambda: fit.predict(**inputs), lambda: fit.interval(**inputs), lambda: fit.value("alpha_N")):
         with pytest.raises(UserError) as error:
             ask()
@@ -107,7 +107,7 @@ def refuses(fit: Fit) -> None:
 
 
 def test_as_many_points_as_parameters_have_no_interval() -> None:
-    fit = LAWS["L_N"].fit(pd.DataFrame({"n_params": [1e6, 1e8], "loss": [4.0, 3.0]}))
+    fit = FORMULAS["L_N"].fit(pd.DataFrame({"n_params": [1e6, 1e8], "loss": [4.0, 3.0]}))
     e = fit.parameters["alpha_N"]
     assert e.estimate == pytest.approx(np.log(4 / 3) / np.log(100)) and e.low is None and e.high is None
     assert "no interval" in fit.bootstrap["note"]
@@ -116,5 +116,7 @@ def test_as_many_points_as_parameters_have_no_interval() -> None:
 
 def test_identified_with_noise() -> None:
     n, d = (g.ravel() for g in np.meshgrid(np.geomspace(4e5, 7e8, 6), np.geomspace(2e7, 2e10, 7)))
-    fit = LAWS["L_N_D"].fit(pd.DataFrame({"n_params": n, "n_tokens": d, "loss": loss_of_both(n, d, 0.01)}), n_boot=0)
+    fit = FORMULAS["L_N_D"].fit(
+        pd.DataFrame({"n_params": n, "n_tokens": d, "loss": loss_of_both(n, d, 0.01)}), n_boot=0
+    )
     assert fit.identified and fit.value("alpha_D") == pytest.approx(0.103, abs=0.01)

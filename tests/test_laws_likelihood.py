@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy import integrate, stats
 
-from pipeline.laws import LAWS
-from pipeline.laws.estimate import Objective
-from pipeline.laws.likelihood import deviance, profile_intervals
-from pipeline.laws.models import Axis, PowerSum
+from pipeline.laws import FORMULAS
+from pipeline.laws.fitting.estimate import Objective
+from pipeline.laws.fitting.forms import Axis, PowerSum
+from pipeline.laws.fitting.likelihood import deviance, profile_intervals
 
 
 def test_interval_of_a_line_is_that_of_student() -> None:
@@ -53,7 +53,7 @@ def test_chinchilla_has_both_intervals(objective: str) -> None:
     n = np.exp(rng.uniform(np.log(5e7), np.log(1e10), 120))
     d = n * np.exp(rng.uniform(0, np.log(300), 120))
     loss = (1.82 + 482 / n**0.348 + 2085 / d**0.366) * np.exp(0.005 * rng.normal(size=120))
-    fit = LAWS["chinchilla"].fit(pd.DataFrame({"n_params": n, "n_tokens": d, "loss": loss}), objective, n_boot=200)
+    fit = FORMULAS["chinchilla"].fit(pd.DataFrame({"n_params": n, "n_tokens": d, "loss": loss}), objective, n_boot=200)
     for name, e in fit.parameters.items():
         low, high = fit.likelihood[name]
         assert low < e.estimate < high

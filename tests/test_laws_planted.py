@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.laws import LAWS, load_fit
-from pipeline.laws.compute import PF_DAY
-from pipeline.laws.estimate import OBJECTIVES
+from pipeline.laws import FORMULAS, load_fit
+from pipeline.laws.fitting.estimate import OBJECTIVES
+from pipeline.units import PF_DAY
 
 
 def grid(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -44,8 +44,8 @@ PLANTED = {
         {"B_star": 2e8, "alpha_B": 0.21},
     ),
     "position": ({"position": T}, 2.3 + 5.4 * T**-0.62, {"a": 2.3, "b": 5.4, "c": 0.62}),
-    "N_opt": ({"flops": 1e10 * SIZES}, 1.3e9 * (1e10 * SIZES / PF_DAY) ** 0.73, {"k": 1.3e9, "p": 0.73}),
-    "S_opt": ({"flops": 1e10 * SIZES}, 5.4e3 * (1e10 * SIZES / PF_DAY) ** 0.03, {"k": 5.4e3, "p": 0.03}),
+    "N_opt_min": ({"flops": 1e10 * SIZES}, 1.3e9 * (1e10 * SIZES / PF_DAY) ** 0.73, {"k": 1.3e9, "p": 0.73}),
+    "S_opt_min": ({"flops": 1e10 * SIZES}, 5.4e3 * (1e10 * SIZES / PF_DAY) ** 0.03, {"k": 5.4e3, "p": 0.03}),
     "chinchilla": (
         {"n_params": N_H, "n_tokens": D_H},
         1.69 + 406.4 / N_H**0.34 + 410.7 / D_H**0.28,
@@ -60,7 +60,7 @@ def planted_points(law: str) -> tuple[pd.DataFrame, dict[str, float]]:
     inputs, response, truth = PLANTED[law]
     points = pd.DataFrame(inputs)
     if response is not None:
-        points[LAWS[law].response] = response
+        points[FORMULAS[law].response] = response
     return points, truth
 
 
@@ -68,17 +68,17 @@ def planted_points(law: str) -> tuple[pd.DataFrame, dict[str, float]]:
 @pytest.mark.parametrize("law", PLANTED)
 def test_truth_is_found(law: str, objective: str) -> None:
     points, truth = planted_points(law)
-    fit = LAWS[law].fit(points, objective=objective, n_boot=0)
+    fit = FORMULAS[law].fit(points, objective=objective, n_boot=0)
     assert fit.identified and fit.converged, fit.reason
     assert {name: fit.value(name) for name in truth} == pytest.approx(truth, rel=1e-5)
     assert fit.r_squared == pytest.approx(1)
-    inputs = {name: points[fit.columns.get(name, name)] for name in LAWS[law].inputs}
-    assert fit.predict(**inputs) == pytest.approx(points[LAWS[law].response].to_numpy(), rel=1e-9)
+    inputs = {name: points[fit.columns.get(name, name)] for name in FORMULAS[law].inputs}
+    assert fit.predict(**inputs) == pytest.approx(points[FORMULAS[law].response].to_numpy(), rel=1e-9)
 
 
 def test_power_plus_constant_names_its_column() -> None:
     points = pd.DataFrame({"flops": SIZES, "loss": 1.7 + 30 / SIZES**0.2})
-    fit = LAWS["power_plus_constant"].fit(points, n_boot=0)
+    fit = FORMULAS["power_plus_constant"].fit(points, n_boot=0)
     assert fit.columns == {"x": "flops"}
     assert fit.predict(flops=1e6) == pytest.approx(fit.predict(x=1e6)) == pytest.approx(1.7 + 30 / 1e6**0.2)
 
@@ -92,35 +92,35 @@ def test_power_plus_constant_names_its_column() -> None:
         ("log_N", "L = -0.25 ln(N / 7.1e12)"),
         ("B_crit", "B_crit = 2e8 / L^4.76"),
         ("position", "L = 2.3 + 5.4 / T^0.62"),
-        ("N_opt", "N = 1.3e9 (C / PF-day)^0.73"),
+        ("N_opt_min", "N = 1.3e9 (C / PF-day)^0.73"),
         ("chinchilla", "L = 1.69 + 406 / N^0.34 + 411 / D^0.28"),
     ],
 )
 def test_formula(law: str, text: str) -> None:
     points, _ = planted_points(law)
-    assert LAWS[law].fit(points, n_boot=0).formula() == text
+    assert FORMULAS[law].fit(points, n_boot=0).formula() == text
 
 
 @pytest.mark.parametrize("law", ["L_N", "L_N_D", "chinchilla", "power_plus_constant"])
 def test_json_round_trip(law: str, tmp_path) -> None:
     points, _ = planted_points(law)
-    response = LAWS[law].response
+    response = FORMULAS[law].response
     points[response] *= np.exp(0.002 * np.random.default_rng(0).normal(size=len(points)))
-    fit = LAWS[law].fit(points, n_boot=50)
+    fit = FORMULAS[law].fit(points, n_boot=50)
     fit.to_json(tmp_path / "fit.json")
     again = load_fit(tmp_path / "fit.json")
     assert again.parameters == fit.parameters and again.formula() == fit.formula()
-    inputs = {name: points[fit.columns.get(name, name)] for name in LAWS[law].inputs}
+    inputs = {name: points[fit.columns.get(name, name)] for name in FORMULAS[law].inputs}
     assert np.allclose(again.interval(**inputs), fit.interval(**inputs), rtol=1e-8)
 
 
 def test_hold_out_predicts_the_largest() -> None:
     points, _ = planted_points("L_N")
     points["run"] = [f"r{i}" for i in range(len(points))]
-    fit = LAWS["L_N"].fit(points, hold_out=2, n_boot=0)
+    fit = FORMULAS["L_N"].fit(points, hold_out=2, n_boot=0)
     assert fit.n_points == 7 and fit.held_out["runs"] == ["r7", "r8"]
     assert fit.held_out["relative_error"] == pytest.approx([0, 0], abs=1e-10)
     points.loc[8, "loss"] *= 1.1
-    again = LAWS["L_N"].fit(points, hold_out=2, n_boot=0)
+    again = FORMULAS["L_N"].fit(points, hold_out=2, n_boot=0)
     assert again.parameters == fit.parameters  # the fit has not seen it
     assert again.held_out["largest_relative_error"] == pytest.approx(1 - 1 / 1.1)

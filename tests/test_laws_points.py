@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.laws import LAWS
-from pipeline.laws.points import choose_rows, read_points
+from pipeline.laws import FORMULAS
+from pipeline.laws.fitting.point_table import choose_rows, read_points
 
 GOOD = "n_params,loss,run\n1e5,5.0,a\n1e6,4.2,b\n1e7,3.5,c\n1e8,2.9,d\n"
 
@@ -23,7 +23,7 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 def fit_error(points: pd.DataFrame, law: str = "L_N", **options) -> str:
     with pytest.raises(UserError) as error:
-        LAWS[law].fit(points, n_boot=0, **options)
+        FORMULAS[law].fit(points, n_boot=0, **options)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -45,7 +45,7 @@ def fit_error(points: pd.DataFrame, law: str = "L_N", **options) -> str:
 def test_forms_of_a_table(text: str, tmp_path) -> None:
     points = read_points(write(tmp_path, text))
     assert list(points.columns) == ["n_params", "loss", "run"] and list(points.index) == [2, 3, 4, 5]
-    fit = LAWS["L_N"].fit(points, n_boot=0)
+    fit = FORMULAS["L_N"].fit(points, n_boot=0)
     assert fit.identified and fit.runs == ["a", "b", "c", "d"]
 
 
@@ -86,13 +86,13 @@ def test_missing_file(tmp_path) -> None:
 def test_cells(old: str, new: str, message: str, tmp_path) -> None:
     path = write(tmp_path, GOOD.replace(old, new))
     with pytest.raises(UserError, match=message):
-        LAWS["L_N"].fit(read_points(path), n_boot=0)
+        FORMULAS["L_N"].fit(read_points(path), n_boot=0)
 
 
 def test_missing_column(tmp_path) -> None:
     points = read_points(write(tmp_path, GOOD.replace("n_params", "size")))
     assert fit_error(points) == ("column 'n_params' is missing: L_N needs it; the table has 'size', 'loss', 'run'")
-    assert LAWS["L_N"].fit(points, columns={"n_params": "size"}, n_boot=0).identified
+    assert FORMULAS["L_N"].fit(points, columns={"n_params": "size"}, n_boot=0).identified
     assert "column 'Size' (for n_params) is missing" in fit_error(points, columns={"n_params": "Size"})
 
 
@@ -104,7 +104,7 @@ def test_run_with_the_same_size_twice(tmp_path) -> None:
 def test_rows_without_runs_may_repeat() -> None:
     n = np.repeat(np.geomspace(1e5, 1e8, 4), 2)
     points = pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076})
-    fit = LAWS["L_N"].fit(points, n_boot=0)
+    fit = FORMULAS["L_N"].fit(points, n_boot=0)
     assert fit.n_runs == 8 and fit.runs[0] == "row 0"
 
 
@@ -129,21 +129,23 @@ def test_options(options: dict, message: str, tmp_path) -> None:
 def test_extra_columns_and_weights_by_name(tmp_path) -> None:
     text = "run,seed,loss,n_params,w\n" + "".join(f"r{i},{i},{5 - i},{10 ** (5 + i)},{i + 1}\n" for i in range(4))
     points = read_points(write(tmp_path, text))
-    named = LAWS["L_N"].fit(points, weights="w", n_boot=0)
-    given = LAWS["L_N"].fit(points, weights=[1.0, 2, 3, 4], n_boot=0)
-    assert named.vector == given.vector != LAWS["L_N"].fit(points, n_boot=0).vector
+    named = FORMULAS["L_N"].fit(points, weights="w", n_boot=0)
+    given = FORMULAS["L_N"].fit(points, weights=[1.0, 2, 3, 4], n_boot=0)
+    assert named.vector == given.vector != FORMULAS["L_N"].fit(points, n_boot=0).vector
 
 
 def test_what_6nd_gives_need_not_be_there() -> None:
     n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 5), np.geomspace(1e9, 1e12, 5)))
     full = pd.DataFrame({"n_params": n, "n_tokens": d, "flops": 6 * n * d, "loss": 1.7 + 400 / n**0.34 + 410 / d**0.28})
-    expected = LAWS["chinchilla"].fit(full, n_boot=0)
+    expected = FORMULAS["chinchilla"].fit(full, n_boot=0)
     assert "derived" not in expected.details
     for missing, how in (("n_tokens", "flops / (6 n_params)"), ("n_params", "flops / (6 n_tokens)")):
-        fit = LAWS["chinchilla"].fit(full.drop(columns=missing), n_boot=0)
+        fit = FORMULAS["chinchilla"].fit(full.drop(columns=missing), n_boot=0)
         assert fit.vector == pytest.approx(expected.vector, rel=1e-6)
         assert fit.details["derived"] == [f"{missing} = {how}"]
-    assert LAWS["L_C"].fit(full.drop(columns="flops"), n_boot=0).details["derived"] == ["flops = 6 n_params n_tokens"]
+    assert FORMULAS["L_C"].fit(full.drop(columns="flops"), n_boot=0).details["derived"] == [
+        "flops = 6 n_params n_tokens"
+    ]
     assert "column 'n_tokens' is missing" in fit_error(full[["n_params", "loss"]], "chinchilla")
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from select import select
 
 import pytest
 
-from pipeline import lease
-from pipeline.cost import CARD_SLOTS
+from pipeline.engines import lease
 from pipeline.errors import UserError
+from pipeline.plan.cost import CARD_SLOTS
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from pipeline import lease
+from pipeline.engines import lease
 held = lease.take(sys.argv[2].split(","), int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[1]))
 if len(sys.argv) > 5:
     print(*held.numbers, flush=True)
@@ -51,7 +51,7 @@ def answer(process: subprocess.Popen) -> list[int]:
 
 def waits(process: subprocess.Popen) -> bool:
     """Whether the process has taken nothing after a second."""
-    ready, _, _ = select.select([process.stdout], [], [], 1)
+    ready, _, _ = select([process.stdout], [], [], 1)
     return not ready
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pipeline import models
-from pipeline.counts import count
 from pipeline.engines import Engine, make_engine
 from pipeline.engines.native import available
 from pipeline.errors import UserError
-from pipeline.run import Run
+from pipeline.plan.counts import count
+from pipeline.plan.run import Run
 
 torch = pytest.importorskip("torch")
 

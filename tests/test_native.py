@@ -15,7 +15,7 @@ from pipeline.engines import native
 from pipeline.errors import UserError
 from pipeline.models import lstm
 from pipeline.models.layout import initial, layout, views
-from pipeline.run import Run
+from pipeline.plan.run import Run
 
 if not native.available():
     pytest.skip(native.missing(), allow_module_level=True)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.noise import NoiseScale
+from pipeline.train.noise import NoiseScale
 
 
 def planted(batch: int, steps: int, seed: int) -> tuple[NoiseScale, float]:

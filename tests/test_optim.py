@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.optim import CYCLES, learning_rate
-from pipeline.run import SCHEDULES, Run
+from pipeline.plan.run import SCHEDULES, Run
+from pipeline.train.optim import CYCLES, learning_rate
 
 
 def run(schedule: str, **fields) -> Run:

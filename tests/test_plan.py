@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import cost
-from pipeline.experiment import Experiment
-from pipeline.plan import render, sweep_costs
+from pipeline.plan import cost
+from pipeline.plan.experiment import Experiment
+from pipeline.plan.summary import render, sweep_costs
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.readme import PARTS, experiment_wall, fill
+from pipeline.report.readme import PARTS, experiment_wall, fill
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,11 +13,10 @@ import pytest
 import yaml
 from test_workflow import ROOT, snakemake
 
-from pipeline import deviations
 from pipeline.errors import UserError
-from pipeline.experiment import Experiment
 from pipeline.figures import fig06, fig23
-from pipeline.report import costs, page
+from pipeline.plan.experiment import Experiment
+from pipeline.report import costs, deviations, page
 from pipeline.report.__main__ import main
 from pipeline.tables import claims, table2
 from pipeline.tables.table import Table
@@ -45,7 +44,7 @@ def made(tmp_path_factory):
     settings = config(figures=["fig06", "fig23"], tables=["table2", "claims"])
     experiment = Experiment(settings)
     results = root / "results"
-    given = planted.inputs(("depths", "sizes"), laws=("L_N", "log_N", "L_N_D"))
+    given = planted.inputs(("depths", "sizes"), laws=("L_N", "log_N", "L_N_D"), of=("L_N",))
     fig06.draw(given).save(results / "figures" / "fig06.svg")
     fig23.draw(given).save(results / "figures" / "fig23.svg")
     table2.make(given).save(results / "tables" / "table2.csv")

@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.run import Run
+from pipeline.plan.run import Run
 
 BASE = {
     "tokens": "laptop-0123456789",

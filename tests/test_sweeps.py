@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.sweeps import learning_rate, runs_of_sweep
+from pipeline.plan.sweeps import learning_rate, runs_of_sweep
 
 
 def config(**sweep):

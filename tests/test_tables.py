@@ -5,9 +5,9 @@ from __future__ import annotations
 import planted
 import pytest
 
-from pipeline.counts import count
+from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
-from pipeline.figures.inputs import Inputs
+from pipeline.plan.counts import count
 from pipeline.tables import precision, table1, table2, table5
 from pipeline.tables.__main__ import main
 from pipeline.tables.table import COLUMNS, law_rows

@@ -9,9 +9,9 @@ import planted
 import planted_more
 import pytest
 
-from pipeline import catalog
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims.verdict import VERDICTS
-from pipeline.figures.inputs import Inputs
+from pipeline.plan import catalog
 from pipeline.tables import claims, table3, table4, table6
 from pipeline.tables.table import COLUMNS, SCALE
 

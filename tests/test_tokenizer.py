@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from pipeline.corpora.__main__ import build_corpus
 from pipeline.errors import UserError
 from pipeline.hashing import text_hash
-from pipeline.tokenizer import END_OF_TEXT, main, order_keys, train_tokenizer, training_texts
+from pipeline.tokens.tokenizer import END_OF_TEXT, main, order_keys, train_tokenizer, training_texts
 
 TEXTS = ["The quick brown fox jumps over the lazy dog. " * 3, "Pack my box with five dozen liquor jugs.\n\n" * 3]
 ANY_TEXT = "naïve\u00a0\ttabs, \r\n中文 🦊 e\u0301, two  spaces, <|endoftext|> and \x00"
@@ -97,7 +97,7 @@ def test_same_tokenizer_for_any_number_of_threads(folder: Path, tmp_path: Path) 
     files = []
     for threads in ("1", "3"):
         files.append(tmp_path / f"{threads}.json")
-        command = [sys.executable, "-m", "pipeline.tokenizer", "--documents", f"x={folder}"]
+        command = [sys.executable, "-m", "pipeline.tokens.tokenizer", "--documents", f"x={folder}"]
         command += ["--spec", json.dumps(spec), "--output", str(files[-1])]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "RAYON_NUM_THREADS": threads})
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from pipeline import tokens as tokens_module
 from pipeline.corpora import read_documents, read_meta
 from pipeline.corpora.__main__ import build_corpus
 from pipeline.corpora.synthetic import Language
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
-from pipeline.tokenizer import train_tokenizer, training_texts
-from pipeline.tokens import main, tokenize
-from pipeline.windows import Windows, load_tokens, permute
-from pipeline.windows import test_windows as fixed_windows
+from pipeline.tokens import files as tokens_module
+from pipeline.tokens.__main__ import main
+from pipeline.tokens.files import tokenize
+from pipeline.tokens.tokenizer import train_tokenizer, training_texts
+from pipeline.tokens.windows import Windows, load_tokens, permute
+from pipeline.tokens.windows import test_windows as fixed_windows
 
 SPEC = {
     "tokenizer": "bpe",

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.engines.native import available
-from pipeline.optim import learning_rate
-from pipeline.results import read_weights
-from pipeline.steps import evaluation_steps, log_spaced, snapshot_steps
-from pipeline.train import main
+from pipeline.train.__main__ import main
+from pipeline.train.optim import learning_rate
+from pipeline.train.results import read_weights
+from pipeline.train.steps import evaluation_steps, log_spaced, snapshot_steps
 
 
 def curve_of(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -145,7 +145,7 @@ def test_a_rate_far_too_high_is_recorded_as_diverged(tiny_run, train) -> None:
 
 @pytest.mark.parametrize("where", ["training", "test", "high"])
 def test_each_sign_of_divergence_is_recorded(tiny_run, train, monkeypatch, where: str) -> None:
-    from pipeline import train as module
+    from pipeline.train import __main__ as module
 
     def poisoned(*arguments: object) -> object:
         engine = make_engine(*arguments)
@@ -219,7 +219,7 @@ def test_a_native_run_imports_no_torch_and_no_pandas(tiny_run, tiny_tokens, tmp_
     arguments += ["--output", str(tmp_path / "curve.parquet"), "--scratch", str(tmp_path / "scratch")]
     code = f"""
 import sys
-from pipeline.train import main
+from pipeline.train.__main__ import main
 assert main({arguments!r}) == 0
 print(sorted({{"torch", "pandas", "scipy", "datasets"}} & sys.modules.keys()))
 """

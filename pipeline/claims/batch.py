@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
-from pipeline.figures.inputs import Inputs
-from pipeline.laws.critical_batch import fit_levels, loss_levels, scan_points
+from pipeline.laws.formulas.critical_batch import fit_levels, loss_levels, scan_points
 
 SAME_CURVE = 2.0
 """Critical batch sizes of two models within this factor are one curve; the paper's two differ by less on Figure 10."""

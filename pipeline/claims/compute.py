@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
-from pipeline.figures.inputs import Inputs
-from pipeline.laws import LAWS, Fit
-from pipeline.laws.contradiction import crossing
-from pipeline.laws.efficiency import excess_compute, size_ratio, steps_ratio
+from pipeline.laws import FORMULAS, Fit
+from pipeline.laws.algebra.contradiction import crossing
+from pipeline.laws.algebra.efficiency import excess_compute, size_ratio, steps_ratio
 
 FITS = 0.03
 """Part of the loss within which the points of the paper's Figures 4 and 11 lie about Eq 5.6."""
@@ -56,7 +56,7 @@ def curves_misfit(given: Inputs) -> Number:
 def early_predicts_late(given: Inputs) -> Number:
     rows = measure.points(given, "L_N_S")
     last = rows.groupby("run")["steps"].transform("max")
-    fit = LAWS["L_N_S"].fit(rows[rows["steps"] <= EARLY * last], n_boot=0)
+    fit = FORMULAS["L_N_S"].fit(rows[rows["steps"] <= EARLY * last], n_boot=0)
     if not fit.identified:
         raise Undecided(f"L(N, S_min) is not identified by the first half of the curves ({fit.reason})")
     late = rows[rows["steps"] == last]

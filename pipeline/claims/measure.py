@@ -14,10 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri, fdtri, stdtrit
 
-from pipeline.catalog import LAWS as CATALOG
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims.verdict import Number, Undecided
-from pipeline.figures.inputs import Inputs
-from pipeline.fit import RECIPES
 from pipeline.laws import Fit
 
 LEAST_RUNS = 4
@@ -83,15 +81,17 @@ def law(given: Inputs, name: str) -> Fit:
 
 
 def points(given: Inputs, name: str) -> pd.DataFrame:
-    """Return the rows that a law was fitted to, with `residual`, the logarithm of measured over predicted."""
-    fit = law(given, name)
-    for needed in CATALOG[name].sweeps:
-        sweep(given, needed)
-    for needed in CATALOG[name].laws:
-        law(given, needed)
-    rows = RECIPES[name].points(given.sweeps, given.laws)
-    predicted = fit.predict(**{column: rows[column].to_numpy() for column in fit.definition.inputs})
-    return rows.assign(residual=np.log(rows[fit.definition.response].to_numpy() / predicted))
+    """Return the rows that an identified law was fitted to, with `residual`, the logarithm of measured over predicted.
+
+    Raises
+    ------
+    Undecided
+        When the law or its points are not given, or it is not identified.
+    """
+    law(given, name)
+    if name not in given.points:
+        raise Undecided(f"the points of the law {name} are not given")
+    return given.points[name]
 
 
 # Laws

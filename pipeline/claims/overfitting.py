@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
-from pipeline.figures.inputs import Inputs
-from pipeline.laws.efficiency import minimum_steps, stop_bound
+from pipeline.laws.algebra.efficiency import minimum_steps, stop_bound
 
 FITS = 0.02
 """Part of the loss within which Eq 1.5 fits: the paper's own bound for overfitting that noise hides (section 4.2)."""

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
-from pipeline.figures.inputs import Inputs
 
 STRAIGHT = 0.99
 """R^2 of ln L against ln N (or ln D) that is called a straight line; the paper's trends are straight to the eye."""

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import labelled
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check
-from pipeline.counts import PF_DAY
-from pipeline.figures.inputs import Inputs
-from pipeline.figures.select import labelled
+from pipeline.units import PF_DAY
 
 A_FEW_PERCENT = 0.03
 """Loss increase that the paper's Figure 5 calls slight (PAPER.md section 5, claim 4)."""

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.evaluated import mean_by_corpus, transfer_corpora
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
-from pipeline.figures.evaluated import mean_by_corpus, transfer_corpora
-from pipeline.figures.inputs import Inputs
-from pipeline.laws import LAWS
+from pipeline.laws import FORMULAS
 
 SAME_OFFSET = 0.05
 """Nats within which two offsets are the same: the width of the lines on the paper's Figures 8 and 24."""
@@ -110,7 +110,7 @@ def _sizes(given: Inputs) -> pd.DataFrame:
 def position_exponent_grows(given: Inputs) -> Number:
     x, y = [], []
     for _, rows in _sizes(given).groupby("run"):
-        fit = LAWS["position"].fit(rows[["position", "loss"]].astype(float), n_boot=0)
+        fit = FORMULAS["position"].fit(rows[["position", "loss"]].astype(float), n_boot=0)
         if fit.identified:
             x.append(math.log10(rows["n_params"].iloc[0]))
             y.append(fit.value("c"))

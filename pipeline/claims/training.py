@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check
-from pipeline.figures.inputs import Inputs
 
 NOISE_OF_SCHEDULES = 0.05 / 3.75
 """Relative noise of the paper's scan: 0.05 nats (caption of Figure 22) at the scan's 3.65 to 3.90 nats."""

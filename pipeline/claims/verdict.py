@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
-from pipeline.figures.inputs import Inputs
 
 HOLDS = "holds"
 FAILS = "does not hold at this scale"

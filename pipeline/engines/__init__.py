@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from pipeline import cost, lease
-from pipeline.distributed import Group, local_card
+from pipeline.engines import lease
+from pipeline.engines.distributed import Group, local_card
 from pipeline.errors import UserError
-from pipeline.run import Run
+from pipeline.plan import cost
+from pipeline.plan.run import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,7 @@ class StepResult(NamedTuple):
     gradient_norm: float
     """Global norm of the gradient before clipping."""
     noise: tuple[float, float] | None = None
-    """Squared gradient norms before clipping, for `pipeline.noise`: the mean over the two halves of the batch,
+    """Squared gradient norms before clipping, for `pipeline.train.noise`: the mean over the two halves of the batch,
     tokens[: B // 2] and the rest, each the gradient of its own mean loss; and the whole batch's."""
 
 
@@ -109,7 +110,7 @@ def make_engine(
     run
         What to train.
     device
-        cpu, cuda, or auto: cuda when torch sees one. A card is leased (`pipeline.lease`): this may wait for one.
+        cpu, cuda, or auto: cuda when torch sees one. A card is leased, and this may wait for one.
     threads
         Threads of the engine on a CPU.
     engine

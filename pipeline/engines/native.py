@@ -28,7 +28,7 @@ from pipeline.errors import UserError
 from pipeline.files import atomic_path
 from pipeline.models import initial, split
 from pipeline.models import parameters as layout
-from pipeline.run import Run
+from pipeline.plan.run import Run
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 # No -ffast-math: it would let the compiler assume that a loss is never NaN.
@@ -190,7 +190,7 @@ class NativeEngine:
 
     Examples
     --------
-    >>> from pipeline.run import Run
+    >>> from pipeline.plan.run import Run
     >>> run = Run(tokens="t", n_layer=1, d_model=16, n_ctx=8, n_vocab=32, n_steps=50, lr=0.01)
     >>> engine = NativeEngine(run)
     >>> tokens = np.tile(np.arange(9, dtype=np.uint16), (4, 1))

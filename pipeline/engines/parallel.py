@@ -15,12 +15,13 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from pipeline import cost, models
-from pipeline.distributed import Group
+from pipeline import models
+from pipeline.engines.distributed import Group
 from pipeline.engines.torch_engine import TorchEngine, chunked_losses
 from pipeline.errors import UserError
 from pipeline.models import transformer
-from pipeline.run import Run
+from pipeline.plan import cost
+from pipeline.plan.run import Run
 
 
 def parallel_engine(

@@ -1,7 +1,7 @@
 """The torch engine: every family, optimizer and precision, on any device.
 
 Kept plain on a CPU: there it is the reference that the native kernel is tested against. On a GPU a batch goes through
-in micro-batches that fit (`pipeline.cost.fits`), logits of a large vocabulary are made piece by piece, long runs are
+in micro-batches that fit (`pipeline.plan.cost`), logits of a large vocabulary are made piece by piece, long runs are
 compiled, steps of a fixed form are replayed as one CUDA graph, and what a step measured stays on the device until it is
 read. None of that changes a result by more than rounding; what fails of it is left out with a line that says so.
 """
@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline import cost, models
+from pipeline import models
 from pipeline.engines import Pending, StepResult, measured
 from pipeline.engines.cuda_graph import Replayed
 from pipeline.errors import UserError
 from pipeline.models import lstm, recurrent, transformer
-from pipeline.run import Run
+from pipeline.plan import cost
+from pipeline.plan.run import Run
 
 LOGITS = {"transformer": transformer.logits, "recurrent": recurrent.logits, "lstm": lstm.logits}
 HIDDEN = {"transformer": transformer.hidden, "recurrent": recurrent.hidden}

@@ -6,40 +6,25 @@ python -m pipeline.figures fig01 --sweep sizes=FILE --sweep data=FILE --law L_N=
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
-from pipeline.catalog import FIGURES
-from pipeline.errors import UserError, command
-from pipeline.figures.inputs import Inputs, add_options
+from pipeline.analysis.inputs import Inputs, add_options, module_of
+from pipeline.errors import command
 
-
-def figure_module(name: str) -> ModuleType:
-    """Return the module of a figure, for example fig01.
-
-    Examples
-    --------
-    >>> figure_module("fig99")
-    Traceback (most recent call last):
-    ...
-    pipeline.errors.UserError: figure: 'fig99' is not one of fig01, ...
-    """
-    if name not in FIGURES:
-        raise UserError(f"figure: {name!r} is not one of {', '.join(FIGURES)}")
-    return importlib.import_module(f"pipeline.figures.{name}")
+SHARED = ("drawing", "laws", "series")
+"""Modules of this folder that are not figures."""
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Read the options, draw, write."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.figures", description=__doc__.splitlines()[0])
-    parser.add_argument("figure", help="fig01 to fig24, or validation")
+    parser.add_argument("figure", help="fig01 to fig24, or another figure of this project")
     add_options(parser)
     parser.add_argument("--output", required=True, metavar="SVG", help="png, csv, md and json are written beside it")
     options = parser.parse_args(argv)
-    module = figure_module(options.figure)
+    module = module_of(__file__, options.figure, "figure", SHARED)
     module.draw(Inputs.of_options(options)).save(options.output)
     return None
 

@@ -19,8 +19,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
+from pipeline import style
 from pipeline.errors import UserError
-from pipeline.figures import style
 from pipeline.files import atomic_path, write_json
 
 COLUMNS = ("panel", "series", "kind", "x", "y", "low", "high", "n")
@@ -174,7 +174,7 @@ class Drawing:
     def means(
         self, panel: str, series: str, table: pd.DataFrame, x: str, y: str = "loss", *, scale: float = 1.0, **look: Any
     ) -> None:
-        """Draw a table of `select.mean_over_seeds`: means with their intervals; x is divided by `scale`."""
+        """Draw a table of `mean_over_seeds`: means with their intervals; x is divided by `scale`."""
         self.points(panel, series, table[x] / scale, table[y], table.low, table.high, table.n, **look)
 
     def curve(

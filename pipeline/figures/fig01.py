@@ -10,9 +10,11 @@ given; then it is adjusted to C_min (Eq 5.5), as in the paper.
 
 from __future__ import annotations
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, extent, lower_envelope, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import (
+from pipeline.figures.laws import (
     compute_min,
     draw_law,
     draw_means,
@@ -21,7 +23,7 @@ from pipeline.figures.fits import (
     points_of,
     say_unidentified,
 )
-from pipeline.figures.inputs import Inputs
+from pipeline.units import PF_DAY
 
 TITLE = "Summary of simple power laws."
 PAPER = (
@@ -51,21 +53,21 @@ def draw(inputs: Inputs) -> Drawing:
 
 def _compute(drawing: Drawing, inputs: Inputs, adjusted: bool) -> str:
     """Learning curves against compute, their envelope and L(C)."""
-    sizes, lost = select.usable(inputs.sweeps["sizes"], "sizes")
+    sizes, lost = usable(inputs.sweeps["sizes"], "sizes")
     drawing.note(lost)
     law = inputs.laws["L_C_min" if adjusted else "L_C"]
     rows = sizes[(sizes.n_tokens > 0) & (sizes.n_params > 0)].copy()
-    rows["x"] = rows.flops / select.PF_DAY
+    rows["x"] = rows.flops / PF_DAY
     if adjusted:
-        rows["x"] = compute_min(rows.flops, rows.batch_tokens, rows.loss, inputs.laws["B_crit"]) / select.PF_DAY
+        rows["x"] = compute_min(rows.flops, rows.batch_tokens, rows.loss, inputs.laws["B_crit"]) / PF_DAY
     for k, (run, curve) in enumerate(rows.groupby("run", sort=True)):
         drawing.curve("compute", run, curve.x, curve.loss, label=None if k else "learning curves")
-    envelope = select.envelope(rows[rows.fitted].x, rows[rows.fitted].loss)
+    envelope = lower_envelope(rows[rows.fitted].x, rows[rows.fitted].loss)
     drawing.line("compute", "lower envelope", *envelope, colour=style.INK, width=style.HEAVY, label="lower envelope")
 
     if law.identified:
-        fitted = select.span(points_of(inputs, law.law).flops / select.PF_DAY)
-        draw_law(drawing, "compute", law, "flops", (fitted[0] / 3, fitted[1] * 3), fitted, scale=select.PF_DAY)
+        fitted = extent(points_of(inputs, law.law).flops / PF_DAY)
+        draw_law(drawing, "compute", law, "flops", (fitted[0] / 3, fitted[1] * 3), fitted, scale=PF_DAY)
     else:
         say_unidentified(drawing, "compute", law)
     axes = drawing.axes["compute"]
@@ -74,22 +76,22 @@ def _compute(drawing: Drawing, inputs: Inputs, adjusted: bool) -> str:
     style.log_axis(axes, f"{what} (PF-days, non-embedding)")
     drawing.legend("compute", "lower left", title=None if adjusted else "naive: fixed batch size")
     name = "alpha_C_min" if adjusted else "alpha_C"
-    runs = select.plural(rows.run.nunique(), "learning curve")
+    runs = plural(rows.run.nunique(), "learning curve")
     return f"Left: {runs}; exponent {estimate(law, name)}."
 
 
 def _data(drawing: Drawing, inputs: Inputs) -> str:
     """Early-stopped loss of the largest model of the data sweep against D."""
     law = inputs.laws["L_D"]
-    data, lost = select.usable(inputs.sweeps["data"], "data")
+    data, lost = usable(inputs.sweeps["data"], "data")
     drawing.note(lost)
-    ends = select.end_points(data, "best")
+    ends = end_points(data, "best")
     ends = ends[ends.n_params == ends[ends.fitted].n_params.max()]
-    select.require(ends, "data", "two data set sizes of its largest model", 2, "n_unique_tokens")
+    require(ends, "data", "two data set sizes of its largest model", 2, "n_unique_tokens")
     points = points_of(inputs, "L_D")
     means = draw_means(drawing, "data", ends, points, "n_unique_tokens", "early stopping")
-    fitted = select.span(points.n_unique_tokens)
-    span = select.span(ends.n_unique_tokens)
+    fitted = extent(points.n_unique_tokens)
+    span = extent(ends.n_unique_tokens)
     draw_law(drawing, "data", law, "n_tokens", span, fitted)
     draw_paper_exponent(drawing, "data", fitted, law.parameters["alpha_D"].paper, points, "n_unique_tokens", "loss")
     axes = drawing.axes["data"]
@@ -103,14 +105,14 @@ def _data(drawing: Drawing, inputs: Inputs) -> str:
 def _size(drawing: Drawing, inputs: Inputs) -> str:
     """Loss at the end of each run on all data against N."""
     law = inputs.laws["L_N"]
-    sizes, _ = select.usable(inputs.sweeps["sizes"], "sizes")
-    ends = select.end_points(sizes, "final")
+    sizes, _ = usable(inputs.sweeps["sizes"], "sizes")
+    ends = end_points(sizes, "final")
     ends = ends[ends.n_params > 0]
     points = points_of(inputs, "L_N")
-    select.require(points, "sizes", "two model sizes that are fitted", 2, "n_params")
+    require(points, "sizes", "two model sizes that are fitted", 2, "n_params")
     means = draw_means(drawing, "size", ends, points, "n_params", "all data")
-    fitted = select.span(points.n_params)
-    draw_law(drawing, "size", law, "n_params", select.span(ends.n_params), fitted)
+    fitted = extent(points.n_params)
+    draw_law(drawing, "size", law, "n_params", extent(ends.n_params), fitted)
     draw_paper_exponent(drawing, "size", fitted, law.parameters["alpha_N"].paper, points, "n_params", "loss")
     axes = drawing.axes["size"]
     style.loss_axis(axes, "")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import extent, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
+from pipeline.units import PF_DAY
 
 TITLE = "Illustration of sample efficiency and compute efficiency."
 PAPER = (
@@ -23,24 +25,24 @@ PAPER = (
 def draw(inputs: Inputs) -> Drawing:
     """Draw both panels; needs the sweep sizes."""
     drawing = Drawing(["tokens", "compute"], height=2.7)
-    sizes, lost = select.usable(inputs.sweeps["sizes"], "sizes")
+    sizes, lost = usable(inputs.sweeps["sizes"], "sizes")
     drawing.note(lost)
     rows = sizes[(sizes.n_tokens > 0) & (sizes.n_params > 0)]
-    select.require(rows, "sizes", "learning curves of two model sizes", 2, "n_params")
+    require(rows, "sizes", "learning curves of two model sizes", 2, "n_params")
     norm = style.size_norm(rows.n_params)
     for run, curve in rows.groupby("run", sort=False):
         colour = style.RAINBOW(norm(curve.n_params.iloc[0]))
         drawing.curve("tokens", run, curve.n_tokens, curve.loss, colour=colour)
-        drawing.curve("compute", run, curve.flops / select.PF_DAY, curve.loss, colour=colour)
+        drawing.curve("compute", run, curve.flops / PF_DAY, curve.loss, colour=colour)
     for panel, label in (("tokens", "Tokens processed"), ("compute", "Compute (PF-days, non-embedding)")):
         style.loss_axis(drawing.axes[panel], "Test loss (nats / token)" if panel == "tokens" else "")
         style.log_axis(drawing.axes[panel], label)
     drawing.colourbar(["tokens", "compute"], norm, "Parameters (non-embedding)")
-    low, high = (style.number(value) for value in select.span(rows.n_params))
+    low, high = (style.number(value) for value in extent(rows.n_params))
     drawing.describe(
         TITLE,
         PAPER,
-        f"{select.plural(rows.run.nunique(), 'learning curve')} from N = {low} to {high}. {_efficiency(rows)}",
+        f"{plural(rows.run.nunique(), 'learning curve')} from N = {low} to {high}. {_efficiency(rows)}",
         f"{inputs.where} Every run decays its learning rate over its own length, so that only the end of a curve is "
         "at its best for the tokens spent.",
     )
@@ -50,7 +52,7 @@ def draw(inputs: Inputs) -> Drawing:
 def _efficiency(rows: pd.DataFrame) -> str:
     """Compare the tokens that the smallest and the largest model need to a loss that both reach."""
     runs = rows.groupby("n_params")
-    smallest, largest = (runs.get_group(value) for value in select.span(rows.n_params))
+    smallest, largest = (runs.get_group(value) for value in extent(rows.n_params))
     target = max(smallest.loss.min(), largest.loss.min())
     small, large = (_tokens_to(curve, target) for curve in (smallest, largest))
     return (

@@ -7,10 +7,12 @@ areas are solid over the computes that the laws were fitted on and dashed beyond
 
 from __future__ import annotations
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import extent
 from pipeline.figures.drawing import Drawing, law_grid
-from pipeline.figures.fits import estimate, points_or_none, say_all_unidentified
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import estimate, points_or_none, say_all_unidentified
+from pipeline.units import PF_DAY
 
 TITLE = "How to spend an increase of compute."
 AXIS = (1e-8, 1e1)
@@ -27,7 +29,7 @@ def draw(inputs: Inputs) -> Drawing:
     size, steps = inputs.laws["N_opt_min"], inputs.laws["S_opt_min"]
     known = [law for law in (size, steps) if law.identified]
     points = points_or_none(inputs, "N_opt_min")
-    fitted = AXIS if points is None else select.span(points.flops / select.PF_DAY)
+    fitted = AXIS if points is None else extent(points.flops / PF_DAY)
     grid = law_grid(fitted[0], fitted[0] * FOLD, fitted[1], n=60)
     growth = grid / fitted[0]
     ours, range_ = "Ours is not drawn.", ""

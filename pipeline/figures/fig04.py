@@ -7,10 +7,11 @@ panel appears once the laws L_N_S and B_crit are given.
 
 from __future__ import annotations
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, extent, mean_over_seeds, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import draw_law, estimate, points_of, say_unidentified, title_law
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import draw_law, estimate, points_of, say_unidentified, title_law
 
 TITLE = "Performance when varying amount of data and model size, or model and training size, simultaneously."
 PAPER = (
@@ -35,17 +36,17 @@ def draw(inputs: Inputs) -> Drawing:
 def _data(drawing: Drawing, inputs: Inputs) -> str:
     """Early-stopped loss against D, a series for each N."""
     law = inputs.laws["L_N_D"]
-    data, lost = select.usable(inputs.sweeps["data"], "data")
+    data, lost = usable(inputs.sweeps["data"], "data")
     drawing.note(lost)
-    ends = select.end_points(data, "best")
+    ends = end_points(data, "best")
     points = points_of(inputs, "L_N_D")
     ends["fitted"] = ends.run.isin(points.run)
-    select.require(ends, "data", "two model sizes", 2, "n_params")
-    select.require(ends, "data", "two data set sizes", 2, "n_unique_tokens")
-    fitted = select.span(points.n_unique_tokens)
-    span = select.span(ends.n_unique_tokens)
+    require(ends, "data", "two model sizes", 2, "n_params")
+    require(ends, "data", "two data set sizes", 2, "n_unique_tokens")
+    fitted = extent(points.n_unique_tokens)
+    span = extent(ends.n_unique_tokens)
     sizes = sorted(ends.n_params.unique(), reverse=True)
-    means = select.mean_over_seeds(ends, "n_unique_tokens", by=["n_params"])
+    means = mean_over_seeds(ends, "n_unique_tokens", by=["n_params"])
     for k, n_params in enumerate(sizes):
         colour = style.series_colour(len(sizes) - 1 - k, len(sizes))
         name = f"N = {style.number(n_params)}"
@@ -74,8 +75,8 @@ def _data(drawing: Drawing, inputs: Inputs) -> str:
     title_law(drawing, "data", law)
     drawing.legend("data", "upper right" if "steps" in drawing.axes else "right")
     return (
-        f"Left: {select.plural(len(ends), 'run')}, {select.plural(len(sizes), 'size')} by "
-        f"{select.plural(ends.n_unique_tokens.nunique(), 'data set size')}; lines are one fit of Eq 1.5, alpha_N "
+        f"Left: {plural(len(ends), 'run')}, {plural(len(sizes), 'size')} by "
+        f"{plural(ends.n_unique_tokens.nunique(), 'data set size')}; lines are one fit of Eq 1.5, alpha_N "
         f"{estimate(law, 'alpha_N')}, alpha_D {estimate(law, 'alpha_D')}."
     )
 
@@ -88,10 +89,10 @@ def _steps(drawing: Drawing, inputs: Inputs) -> str:
     if critical.identified:
         points = points_of(inputs, "L_N_S")
     else:  # there is no S_min: the steps as they were
-        rows, _ = select.usable(inputs.sweeps["sizes"], "sizes")
+        rows, _ = usable(inputs.sweeps["sizes"], "sizes")
         points = rows[rows.fitted & (rows.step > rows.warmup_steps)].assign(steps=lambda table: table.step)
         say_unidentified(drawing, "steps", critical)
-    select.require(points, "sizes", "two model sizes that are fitted", 2, "n_params")
+    require(points, "sizes", "two model sizes that are fitted", 2, "n_params")
     norm = style.size_norm(points.n_params)
     for run, rows in points.sort_values("steps").groupby("run", sort=True):
         colour = style.RAINBOW(norm(rows.n_params.iloc[0]))
@@ -104,8 +105,8 @@ def _steps(drawing: Drawing, inputs: Inputs) -> str:
                 "steps",
                 law,
                 "steps",
-                select.span(points.steps),
-                select.span(rows.steps),
+                extent(points.steps),
+                extent(rows.steps),
                 colour=style.INK,
                 series=f"N = {style.number(n_params)}, Eq 5.6",
                 label="",
@@ -119,6 +120,6 @@ def _steps(drawing: Drawing, inputs: Inputs) -> str:
     drawing.legend("steps", "upper right")
     drawing.colourbar(["steps"], norm, "Parameters (non-embedding)")
     return (
-        f"Right: {select.plural(points.run.nunique(), 'learning curve')} of {points.n_params.nunique()} sizes, one fit "
+        f"Right: {plural(points.run.nunique(), 'learning curve')} of {points.n_params.nunique()} sizes, one fit "
         f"of Eq 5.6, alpha_N {estimate(law, 'alpha_N')}, alpha_S {estimate(law, 'alpha_S')}."
     )

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, extent, labelled, mean_over_seeds, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import symbol
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import symbol
 from pipeline.figures.series import draw_means
 
 TITLE = "Performance depends weakly on the shape of the model."
@@ -46,11 +47,11 @@ PANELS = {
 def draw(inputs: Inputs) -> Drawing:
     """Draw the three panels; needs the sweep shapes and the law L_N, and L_C_min or L_C for the note on compute."""
     drawing = Drawing(list(PANELS), height=2.6)
-    shapes, lost = select.usable(inputs.sweeps["shapes"], "shapes")
+    shapes, lost = usable(inputs.sweeps["shapes"], "shapes")
     drawing.note(lost)
     compute = _compute_for_a_percent(inputs)
     drawing.axes["aspect"].plot([], [], linestyle="none", label=compute or None)
-    ends = _at_equal_size(drawing, select.end_points(shapes, "final"), inputs)
+    ends = _at_equal_size(drawing, end_points(shapes, "final"), inputs)
     found = [_panel(drawing, name, panel, ends[ends.panel == name]) for name, panel in PANELS.items()]
     top = max([TOP, *(1.35 * axes.dataLim.y1 for axes in drawing.axes.values())])  # room for the legends
     for axes in drawing.axes.values():
@@ -63,7 +64,7 @@ def draw(inputs: Inputs) -> Drawing:
         "At fixed N the loss varies by a few percent over a wide range of shapes: under 3 % for aspect ratios of about "
         "5 to 250 and d_ff / d_model up to 8. 22 % more compute makes up for 1 % of loss.",
         f"Increase of each series over its best shape: {'; '.join(found)}. {compute.replace(chr(10), ' ')}".strip(),
-        f"{inputs.where} N is {' to '.join(map(style.number, select.span(ends.n_params)))} (paper: 25M to 1.5B). The "
+        f"{inputs.where} N is {' to '.join(map(style.number, extent(ends.n_params)))} (paper: 25M to 1.5B). The "
         "best of several shapes is low partly by chance: increases of the size of the spread between seeds mean "
         "nothing.",
     )
@@ -75,8 +76,8 @@ def _at_equal_size(drawing: Drawing, ends: pd.DataFrame, inputs: Inputs) -> pd.D
     law = inputs.laws["L_N"]
     parts = []
     for name, panel in PANELS.items():
-        rows = select.labelled(ends, name).assign(panel=name)
-        select.require(rows, "shapes", f"two runs with label {name}", 2)
+        rows = labelled(ends, name).assign(panel=name)
+        require(rows, "shapes", f"two runs with label {name}", 2)
         rows["x"] = rows[panel.ratio[0]] / rows[panel.ratio[1]]
         steps = np.diff(np.log(np.sort(rows.n_params.unique()))) > np.log(SAME_SIZE)
         sizes = dict(zip(np.sort(rows.n_params.unique()), np.r_[0, np.cumsum(steps)], strict=True))
@@ -97,7 +98,7 @@ def _panel(drawing: Drawing, name: str, panel: Panel, rows: pd.DataFrame) -> str
     """Draw one panel; return the caption's words about it."""
     words = []
     for index, (_, series) in enumerate(rows.groupby("series")):
-        means = select.mean_over_seeds(series, "x")
+        means = mean_over_seeds(series, "x")
         best = means.loss.min()
         for column in ("loss", "low", "high"):
             means[column] = means[column] / best - 1

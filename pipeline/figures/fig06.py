@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, mean_over_seeds, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
 
 TITLE = "Performance trend with embedding parameters included or excluded."
 PAPER = (
@@ -24,14 +25,14 @@ PAPER = (
 def draw(inputs: Inputs) -> Drawing:
     """Draw both panels; needs the sweeps depths and sizes."""
     drawing = Drawing(["all", "non_embedding"], height=2.8)
-    depths, lost = select.usable(inputs.sweeps["depths"], "depths")
-    sizes, also_lost = select.usable(inputs.sweeps["sizes"], "sizes")
+    depths, lost = usable(inputs.sweeps["depths"], "depths")
+    sizes, also_lost = usable(inputs.sweeps["sizes"], "sizes")
     drawing.note(lost)
     drawing.note(also_lost)
-    ends = _alike(drawing, select.end_points(depths, "final"), select.end_points(sizes, "final"))
+    ends = _alike(drawing, end_points(depths, "final"), end_points(sizes, "final"))
     ends["layers"] = [str(n) if n <= 3 else "6" if n == 6 else "4, 5" if n < 6 else "> 6" for n in ends.n_layer]
-    select.require(ends[ends.n_layer == 0], "depths", "a run of 0 layers")
-    select.require(ends[ends.n_layer >= 2], "depths", "a run of 2 layers or more")
+    require(ends[ends.n_layer == 0], "depths", "a run of 0 layers")
+    require(ends[ends.n_layer >= 2], "depths", "a run of 2 layers or more")
 
     order = [name for name in ("0", "1", "2", "3", "4, 5", "6", "> 6") if name in set(ends.layers)]
     for k, layers in enumerate(order):
@@ -41,7 +42,7 @@ def draw(inputs: Inputs) -> Drawing:
         for panel, x in (("all", "n_params_total"), ("non_embedding", "n_params")):
             if layers == "0" and panel == "non_embedding":
                 continue
-            means = select.mean_over_seeds(rows, x, by=["n_steps"])
+            means = mean_over_seeds(rows, x, by=["n_steps"])
             drawing.line(panel, name, means[x], means.loss, colour=look["colour"], width=0.8, zorder=1.8)
             drawing.means(panel, name, means, x, **look)
     style.loss_axis(drawing.axes["all"])
@@ -55,7 +56,7 @@ def draw(inputs: Inputs) -> Drawing:
     drawing.describe(
         TITLE,
         PAPER,
-        f"{select.plural(len(ends), 'run')}. {_collapse(ends[ends.n_layer >= 2])}",
+        f"{plural(len(ends), 'run')}. {_collapse(ends[ends.n_layer >= 2])}",
         f"{inputs.where} Runs end after {' or '.join(lengths)} tokens, not at convergence.",
     )
     return drawing
@@ -67,7 +68,7 @@ def _alike(drawing: Drawing, depths: pd.DataFrame, sizes: pd.DataFrame) -> pd.Da
     others = sizes.run.nunique() - alike.run.nunique()
     if others:
         drawing.note(
-            f"{select.plural(others, 'run')} of sweep sizes trained on another number of tokens than those of sweep "
+            f"{plural(others, 'run')} of sweep sizes trained on another number of tokens than those of sweep "
             "depths, and can't be compared."
         )
     return pd.concat([depths, alike]).drop_duplicates("run")

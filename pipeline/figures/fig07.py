@@ -10,9 +10,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import evaluated, select, style
+from pipeline import style
+from pipeline.analysis import evaluated
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, mean_over_seeds, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
 from pipeline.figures.series import between, draw_means, percent
 
 TITLE = "LSTMs and Transformers."
@@ -23,7 +25,7 @@ def draw(inputs: Inputs) -> Drawing:
     drawing = Drawing(["size", "position"], height=2.9)
     tables = {}
     for name in ("sizes", "lstms"):
-        tables[name], lost = select.usable(inputs.sweeps[name], name)
+        tables[name], lost = usable(inputs.sweeps[name], name)
         drawing.note(lost)
     left = _size(drawing, tables["sizes"], tables["lstms"])
     right = _position(drawing, inputs)
@@ -42,15 +44,15 @@ def draw(inputs: Inputs) -> Drawing:
 
 def _size(drawing: Drawing, sizes: pd.DataFrame, lstms: pd.DataFrame) -> str:
     """Loss at the end of each run against N."""
-    ours = select.end_points(sizes)
-    transformers = select.mean_over_seeds(ours[ours.n_params > 0], "n_params", by=["n_layer", "d_model"])
-    select.require(transformers, "sizes", "two model sizes", 2, "n_params")
+    ours = end_points(sizes)
+    transformers = mean_over_seeds(ours[ours.n_params > 0], "n_params", by=["n_layer", "d_model"])
+    require(transformers, "sizes", "two model sizes", 2, "n_params")
     draw_means(drawing, "size", "Transformers", transformers, "n_params", dash="-", label="Transformers")
-    ends = select.end_points(lstms)
-    select.require(ends, "lstms", "an LSTM")
-    means = select.mean_over_seeds(ends, "n_params", by=["n_layer"])
+    ends = end_points(lstms)
+    require(ends, "lstms", "an LSTM")
+    means = mean_over_seeds(ends, "n_params", by=["n_layer"])
     for index, (n_layer, rows) in enumerate(means.groupby("n_layer")):
-        name = "LSTM, " + select.plural(int(n_layer), "layer")
+        name = "LSTM, " + plural(int(n_layer), "layer")
         colour = style.REDS[min(index, len(style.REDS) - 1)]
         draw_means(
             drawing,
@@ -82,7 +84,7 @@ def _position(drawing: Drawing, inputs: Inputs) -> str:
     """Loss per token by position, LSTMs dashed in reds, Transformers solid in blues."""
     final = {}
     for name in ("lstms", "sizes"):
-        table, _ = select.usable(inputs.evaluations[name], name)
+        table, _ = usable(inputs.evaluations[name], name)
         final[name] = evaluated.on_corpus(evaluated.final_rows(table), "test", name)
     chosen = _sizes_to_show(final["lstms"])
     curves = {}

@@ -10,9 +10,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import evaluated, select, style
+from pipeline import style
+from pipeline.analysis import evaluated
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import mean_over_seeds, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
 from pipeline.figures.series import between, draw_means
 
 TITLE = "Generalization to other test data sets."
@@ -23,7 +25,7 @@ def draw(inputs: Inputs) -> Drawing:
     drawing = Drawing(["size", "transfer"], height=2.9)
     losses = {}
     for name in ("sizes", "one_large"):
-        table, lost = select.usable(inputs.evaluations[name], name)
+        table, lost = usable(inputs.evaluations[name], name)
         drawing.note(lost)
         evaluated.on_corpus(table, "test", name)
         losses[name] = evaluated.mean_by_corpus(table)
@@ -49,8 +51,8 @@ def _size(drawing: Drawing, losses: pd.DataFrame, corpora: list[str]) -> str:
     means = {}
     for index, corpus in enumerate(["test", *corpora]):
         rows = ends[ends.corpus == corpus]
-        means[corpus] = select.mean_over_seeds(rows, "n_params", by=["n_layer", "d_model"])
-        select.require(means[corpus], "sizes", f"two sizes evaluated on {corpus}", 2, "n_params")
+        means[corpus] = mean_over_seeds(rows, "n_params", by=["n_layer", "d_model"])
+        require(means[corpus], "sizes", f"two sizes evaluated on {corpus}", 2, "n_params")
         name = "test set" if corpus == "test" else corpus
         draw_means(
             drawing,
@@ -81,7 +83,7 @@ def _transfer(drawing: Drawing, sizes: pd.DataFrame, large: pd.DataFrame, corpor
     ends = sizes[sizes.final & (sizes.n_params > 0)].pivot(index="run", columns="corpus", values="loss")
     run = large.loc[large.n_params.idxmax(), "run"]
     during = large[(large.run == run) & (large.step > 0)].pivot(index="step", columns="corpus", values="loss")
-    select.require(during.reset_index(), "one_large", "two snapshots of its largest model", 2, "step")
+    require(during.reset_index(), "one_large", "two snapshots of its largest model", 2, "step")
     away = []
     for index, corpus in enumerate(corpora):
         look = {"colour": _colour(index + 1)}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, extent, mean_over_seeds, plural, require, usable
 from pipeline.figures.drawing import Drawing, law_grid
-from pipeline.figures.fits import draw_law, estimate, points_of, title_law
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import draw_law, estimate, points_of, title_law
 from pipeline.laws import Fit
 
 TITLE = "Universality of overfitting."
@@ -29,13 +30,13 @@ def draw(inputs: Inputs) -> Drawing:
     """Draw both panels; needs the sweep data and the law L_N_D."""
     drawing = Drawing(["loss", "excess"], height=2.8)
     law = inputs.laws["L_N_D"]
-    data, lost = select.usable(inputs.sweeps["data"], "data")
+    data, lost = usable(inputs.sweeps["data"], "data")
     drawing.note(lost)
-    ends = select.end_points(data, "best")
+    ends = end_points(data, "best")
     ends["fitted"] = ends.run.isin(points_of(inputs, "L_N_D").run)
-    select.require(ends, "data", "two model sizes", 2, "n_params")
-    select.require(ends, "data", "two data set sizes", 2, "n_unique_tokens")
-    select.require(ends[ends.all_data], "data", "a run on all data, which L(N, D = infinity) is taken from")
+    require(ends, "data", "two model sizes", 2, "n_params")
+    require(ends, "data", "two data set sizes", 2, "n_unique_tokens")
+    require(ends[ends.all_data], "data", "a run on all data, which L(N, D = infinity) is taken from")
 
     data_sizes = sorted(ends.n_unique_tokens.unique())
     _loss(drawing, law, ends, data_sizes)
@@ -44,8 +45,8 @@ def draw(inputs: Inputs) -> Drawing:
     drawing.describe(
         TITLE,
         PAPER,
-        f"{select.plural(len(ends), 'run')}, {select.plural(ends.n_params.nunique(), 'size')} by "
-        f"{select.plural(len(data_sizes), 'data set size')}; alpha_N {estimate(law, 'alpha_N')}, alpha_D "
+        f"{plural(len(ends), 'run')}, {plural(ends.n_params.nunique(), 'size')} by "
+        f"{plural(len(data_sizes), 'data set size')}; alpha_N {estimate(law, 'alpha_N')}, alpha_D "
         f"{estimate(law, 'alpha_D')}. {worst}",
         f"{inputs.where} L(N, infinity) is the loss of the same model on all data, "
         f"{style.number(data_sizes[-1])} tokens.",
@@ -55,8 +56,8 @@ def draw(inputs: Inputs) -> Drawing:
 
 def _loss(drawing: Drawing, law: Fit, ends: pd.DataFrame, data_sizes: list[int]) -> None:
     """Early-stopped loss against N, a series for each D."""
-    span, fitted = select.span(ends.n_params), select.span(ends[ends.fitted].n_params)
-    means = select.mean_over_seeds(ends, "n_params", by=["n_unique_tokens"])
+    span, fitted = extent(ends.n_params), extent(ends[ends.fitted].n_params)
+    means = mean_over_seeds(ends, "n_params", by=["n_unique_tokens"])
     for k, n_tokens in enumerate(data_sizes):
         colour, name = style.series_colour(k, len(data_sizes)), f"{style.number(n_tokens)}"
         for kept, part in means[means.n_unique_tokens == n_tokens].groupby("fitted"):
@@ -103,8 +104,8 @@ def _excess(drawing: Drawing, law: Fit, ends: pd.DataFrame, data_sizes: list[int
     if law.identified:
         scale = np.exp(np.log(law.value("D_c")) - ratio * np.log(law.value("N_c")))
         eq_4_3 = lambda x: np.expm1(law.value("alpha_D") * np.log1p(scale * x))  # noqa: E731
-        fitted = select.span(rows[rows.fitted].x)
-        grid = law_grid(*select.span(rows.x), *fitted)
+        fitted = extent(rows[rows.fitted].x)
+        grid = law_grid(*extent(rows.x), *fitted)
         drawing.law("excess", "Eq 4.3", grid, eq_4_3(grid), fitted, colour=style.INK, label="Eq 4.3, our constants")
         drawing.legend("excess", "upper left")
         off = (rows.excess - eq_4_3(rows.x)).abs().max()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import extent, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import draw_law, draw_paper_exponent, estimate, points_of, say_unidentified
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import draw_law, draw_paper_exponent, estimate, points_of, say_unidentified
 from pipeline.figures.series import view
-from pipeline.laws.critical_batch import fit_levels, loss_levels, scan_points
+from pipeline.laws.formulas.critical_batch import fit_levels, loss_levels, scan_points
 
 TITLE = "Critical batch size against performance."
 
@@ -24,17 +25,17 @@ def draw(inputs: Inputs) -> Drawing:
     drawing = Drawing(["batch"], width=6.0, height=3.3)
     tables = {}
     for name in ("batches", "sizes"):
-        tables[name], lost = select.usable(inputs.sweeps[name], name)
+        tables[name], lost = usable(inputs.sweeps[name], name)
         drawing.note(lost)
     scans = fit_levels(scan_points(tables["batches"], loss_levels(tables["batches"])))
-    select.require(tables["batches"], "batches", "a scan at two model sizes", 2, "n_params")
+    require(tables["batches"], "batches", "a scan at two model sizes", 2, "n_params")
     noise = _noise_scale(drawing, tables)
     known = _scans(drawing, scans)
     law = inputs.laws["B_crit"]
     shown = np.r_[known.loss, noise.loss]
     if law.identified:
-        fitted = select.span(points_of(inputs, "B_crit").loss)
-        draw_law(drawing, "batch", law, "loss", select.span(shown), fitted)
+        fitted = extent(points_of(inputs, "B_crit").loss)
+        draw_law(drawing, "batch", law, "loss", extent(shown), fitted)
         exponent = 1 / law.parameters["alpha_B"].paper
         draw_paper_exponent(drawing, "batch", fitted, exponent, known, "loss", "b_crit")
     else:
@@ -62,7 +63,7 @@ def _scans(drawing: Drawing, scans: pd.DataFrame) -> pd.DataFrame:
     open_ = len(scans) - len(known)
     if open_:
         reasons = "; ".join(sorted(set(scans[~scans.identified.astype(bool)].reason)))
-        drawing.note(f"At {select.plural(open_, 'level')} of loss a scan gives no B_crit: {reasons}.")
+        drawing.note(f"At {plural(open_, 'level')} of loss a scan gives no B_crit: {reasons}.")
     for index, (n_params, rows) in enumerate(known.groupby("n_params")):
         name = f"empirical $B_{{crit}}$, N = {style.number(n_params)}"
         drawing.points(
@@ -85,7 +86,7 @@ def _noise_scale(drawing: Drawing, tables: dict[str, pd.DataFrame]) -> pd.DataFr
     """Draw the noise scale of every evaluation after the warmup that measured one."""
     rows = pd.concat(tables.values()).drop_duplicates(["run", "step"])
     rows = rows[rows.noise_scale.notna() & (rows.step > rows.warmup_steps)]
-    select.require(rows, "batches", "a run with its noise scale measured")
+    require(rows, "batches", "a run with its noise scale measured")
     above = rows[rows.noise_scale > 0]
     if len(above) < len(rows):
         drawing.note(f"{len(rows) - len(above)} of {len(rows)} noise scales are not positive, and not drawn.")
@@ -106,7 +107,7 @@ def _found(known: pd.DataFrame, noise: pd.DataFrame, inputs: Inputs) -> str:
     law = inputs.laws["B_crit"]
     if known.empty:
         return "No level of loss of a scan gives a B_crit."
-    words = [f"{select.plural(len(known), 'level')} of loss", f"alpha_B {estimate(law, 'alpha_B')}"]
+    words = [f"{plural(len(known), 'level')} of loss", f"alpha_B {estimate(law, 'alpha_B')}"]
     if law.identified:
         words.append(f"B_crit doubles for every {100 * (1 - 0.5 ** law.value('alpha_B')):.0f} % of loss")
         for n_params, rows in known.groupby("n_params"):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import extent, mean_over_seeds, plural, require, usable
 from pipeline.figures.drawing import Drawing, law_grid
-from pipeline.figures.fits import points_of, title_law
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import points_of, title_law
 from pipeline.figures.series import between, draw_means, shared_levels
-from pipeline.laws.efficiency import loss_at_batch
+from pipeline.laws.algebra.efficiency import loss_at_batch
+from pipeline.units import PF_DAY
 
 TITLE = "Performance at a fixed budget of compute or steps."
 SERIES = 6
@@ -24,12 +26,12 @@ SERIES = 6
 def draw(inputs: Inputs) -> Drawing:
     """Draw both panels; needs the sweep sizes and the laws L_N_S and B_crit."""
     drawing = Drawing(["compute", "steps"], height=2.9)
-    sizes, lost = select.usable(inputs.sweeps["sizes"], "sizes")
+    sizes, lost = usable(inputs.sweeps["sizes"], "sizes")
     drawing.note(lost)
     rows = sizes[(sizes.n_params > 0) & (sizes.step > sizes.warmup_steps)].copy()
-    rows["compute"] = rows.flops / select.PF_DAY
+    rows["compute"] = rows.flops / PF_DAY
     rows["steps"] = rows.step
-    select.require(rows[rows.fitted], "sizes", "two model sizes that are fitted", 2, "n_params")
+    require(rows[rows.fitted], "sizes", "two model sizes that are fitted", 2, "n_params")
     batch = float(rows.batch_tokens.mode()[0])
     if (rows.batch_tokens != batch).any():
         drawing.note(f"Runs of another batch than {style.number(batch)} tokens are left out.")
@@ -49,7 +51,7 @@ def draw(inputs: Inputs) -> Drawing:
         TITLE,
         "At fixed compute the loss has a minimum in N, the optimal size; at fixed steps it falls with N. Eq 5.6 "
         "follows the points, poorly at few steps, where learning curves are no power law yet.",
-        f"{select.plural(rows.run.nunique(), 'run')} after their warmup"
+        f"{plural(rows.run.nunique(), 'run')} after their warmup"
         + (f"; points lie off the lines by {' and '.join(words)} (root mean square)." if words else "."),
         f"{inputs.where} Losses at a budget are read off whole runs' curves, interpolated between evaluations: their "
         "learning rate has not decayed there, as in the paper.",
@@ -72,13 +74,13 @@ def _panel(
                 parts.append(run.iloc[:1].assign(loss=loss))
         if not parts:
             continue
-        means = select.mean_over_seeds(pd.concat(parts), "n_params", by=["n_layer", "d_model"])
+        means = mean_over_seeds(pd.concat(parts), "n_params", by=["n_layer", "d_model"])
         colour, name = style.RAINBOW(norm(budget)), f"{panel} {budget:.3g}"
         draw_means(drawing, panel, name, means, "n_params", colour=colour, size=2.8)
         if not known:
             continue
-        fitted = select.span(points_of(inputs, "L_N_S").n_params)
-        grid = law_grid(*select.span(means.n_params), *fitted, n=60)
+        fitted = extent(points_of(inputs, "L_N_S").n_params)
+        grid = law_grid(*extent(means.n_params), *fitted, n=60)
         drawing.law(
             panel, f"{name}, Eq 5.6", grid, _loss(grid, budget, panel, batch, inputs), fitted, colour=colour, width=0.9
         )
@@ -90,5 +92,5 @@ def _panel(
 def _loss(n_params: object, budget: float, panel: str, batch: float, inputs: Inputs) -> np.ndarray:
     """Return L(N) at a compute (PF-days) or a number of steps."""
     n_params = np.asarray(n_params, float)
-    steps = budget if panel == "steps" else budget * select.PF_DAY / (6 * n_params * batch)
+    steps = budget if panel == "steps" else budget * PF_DAY / (6 * n_params * batch)
     return loss_at_batch(n_params, steps, batch, inputs.laws["L_N_S"], inputs.laws["B_crit"])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.figures import style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import estimate, say_unidentified
-from pipeline.figures.inputs import Inputs
-from pipeline.laws.efficiency import excess_compute, excess_steps
+from pipeline.figures.laws import estimate, say_unidentified
+from pipeline.laws.algebra.efficiency import excess_compute, excess_steps
 
 TITLE = "Training models of a size that is not optimal."
 RATIOS = np.geomspace(0.25, 10, 241)

@@ -6,11 +6,13 @@ compute that was spent, and with C_min of Eq 5.5, and a power law through each.
 
 from __future__ import annotations
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import extent, lower_envelope, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import compute_min, draw_law, estimate, points_or_none, say_unidentified
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import compute_min, draw_law, estimate, points_or_none, say_unidentified
 from pipeline.figures.series import view
+from pipeline.units import PF_DAY
 
 TITLE = "Compute trends, empirical and adjusted."
 BEYOND = 3.0
@@ -20,10 +22,10 @@ BEYOND = 3.0
 def draw(inputs: Inputs) -> Drawing:
     """Draw the panel; needs the sweep sizes and the laws L_C, L_C_min and B_crit."""
     drawing = Drawing(["compute"], width=4.9, height=3.1)
-    sizes, lost = select.usable(inputs.sweeps["sizes"], "sizes")
+    sizes, lost = usable(inputs.sweeps["sizes"], "sizes")
     drawing.note(lost)
     rows = sizes[(sizes.n_params > 0) & (sizes.step > sizes.warmup_steps)]
-    select.require(rows, "sizes", "two model sizes", 2, "n_params")
+    require(rows, "sizes", "two model sizes", 2, "n_params")
     critical = inputs.laws["B_crit"]
     flops = {"L_C": rows.flops}
     if critical.identified:
@@ -36,7 +38,7 @@ def draw(inputs: Inputs) -> Drawing:
         ("L_C_min", "adjusted to $C_{min}$", style.ORANGE, "alpha_C_min"),
     ):
         if law in flops:
-            x, y = select.envelope(flops[law] / select.PF_DAY, rows.loss)
+            x, y = lower_envelope(flops[law] / PF_DAY, rows.loss)
             series = name.replace("$", "").replace("{", "").replace("}", "")
             drawing.line("compute", f"envelope, {series}", x, y, colour=colour, width=0.9, alpha=0.6, label=name)
             found.append(
@@ -68,11 +70,11 @@ def _law(drawing: Drawing, inputs: Inputs, law: str, colour: str) -> str:
     if points is None:
         say_unidentified(drawing, "compute", fit)
         return ""
-    x = points.flops / select.PF_DAY
+    x = points.flops / PF_DAY
     drawing.points("compute", f"points of {law}", x, points.loss, colour=colour, size=2.8)
-    fitted = select.span(x)
+    fitted = extent(x)
     span = (fitted[0] / BEYOND, fitted[1] * BEYOND)
-    if not draw_law(drawing, "compute", fit, "flops", span, fitted, colour=colour, scale=select.PF_DAY):
+    if not draw_law(drawing, "compute", fit, "flops", span, fitted, colour=colour, scale=PF_DAY):
         return ""
     away = (points.loss / fit.predict(flops=points.flops) - 1).pow(2).mean() ** 0.5
     return f", points {100 * away:.1f} % from the line (root mean square)"

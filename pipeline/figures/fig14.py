@@ -7,11 +7,13 @@ C_min and S_min (Eq 5.4, 5.5).
 
 from __future__ import annotations
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import extent
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import draw_law, draw_paper_exponent, estimate, points_or_none, title_law
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import draw_law, draw_paper_exponent, estimate, points_or_none, title_law
 from pipeline.figures.series import view
+from pipeline.units import PF_DAY
 
 TITLE = "Optimal model size and number of steps."
 BEYOND = 3.0
@@ -42,11 +44,11 @@ def draw(inputs: Inputs) -> Drawing:
                 title_law(drawing, panel, fit)
                 drawing.axes[panel].plot([], [], linestyle="none", label=f"{name}: not identified")
                 continue
-            x = points.flops / select.PF_DAY
+            x = points.flops / PF_DAY
             drawing.points(panel, f"{name}", x, points[column], colour=colour, marker=marker, size=2.8, label=name)
-            fitted = select.span(x)
+            fitted = extent(x)
             span = (fitted[0] / BEYOND, fitted[1] * BEYOND)
-            draw_law(drawing, panel, fit, "flops", span, fitted, colour=colour, scale=select.PF_DAY, series=law)
+            draw_law(drawing, panel, fit, "flops", span, fitted, colour=colour, scale=PF_DAY, series=law)
             paper = fit.parameters["p"].paper
             if panel == "size" and name == "adjusted" and paper is not None:
                 table = points.assign(x=x)

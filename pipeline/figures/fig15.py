@@ -11,11 +11,13 @@ import math
 
 import numpy as np
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import extent
 from pipeline.figures.drawing import Drawing, law_grid
-from pipeline.figures.fits import formula_of, points_of, say_all_unidentified
-from pipeline.figures.inputs import Inputs
-from pipeline.laws.contradiction import Crossing, crossing
+from pipeline.figures.laws import formula_of, points_of, say_all_unidentified
+from pipeline.laws.algebra.contradiction import Crossing, crossing
+from pipeline.units import PF_DAY
 
 TITLE = "A contradiction far beyond the sizes that were measured."
 PAPER = {"C_c": 3.1e8, "alpha_C": 0.050, "k": 2e10, "p": 0.27, "D_c": 5.4e13, "alpha_D": 0.095}
@@ -34,7 +36,7 @@ def draw(inputs: Inputs) -> Drawing:
     laws = [inputs.laws[name] for name in LAWS]
     say_all_unidentified(drawing, "loss", laws)
     if all(law.identified for law in laws):
-        fitted = select.span(points_of(inputs, "L_C_min").flops / select.PF_DAY)
+        fitted = extent(points_of(inputs, "L_C_min").flops / PF_DAY)
         found = _ours(drawing, inputs, fitted)
         start = min(start, fitted[0])
     _paper(drawing, law_grid(start, AXIS[1], n=60))
@@ -55,12 +57,12 @@ def draw(inputs: Inputs) -> Drawing:
 def _ours(drawing: Drawing, inputs: Inputs, fitted: tuple[float, float]) -> str:
     """Draw both lines and the point where they cross; return the caption's sentence."""
     point = crossing(*(inputs.laws[name] for name in LAWS))
-    c = point.flops / select.PF_DAY if point else np.inf
+    c = point.flops / PF_DAY if point else np.inf
     far = not fitted[0] / 1e3 < c < FARTHEST * fitted[1]
     ends = (fitted[0], AXIS[1]) if far else (min(c / 3, fitted[0]), max(1e3 * c, 10 * fitted[1]))
     grid = law_grid(*ends, *fitted)
     loss, tokens, data = (inputs.laws[name] for name in LAWS)
-    flops = grid * select.PF_DAY
+    flops = grid * PF_DAY
     drawing.law(
         "loss",
         "L(C_min)",
@@ -68,11 +70,11 @@ def _ours(drawing: Drawing, inputs: Inputs, fitted: tuple[float, float]) -> str:
         loss.predict(flops=flops),
         fitted,
         colour=style.ORANGE,
-        label=formula_of(loss, select.PF_DAY),
+        label=formula_of(loss, PF_DAY),
     )
     seen = tokens.predict(flops=flops)
     # L(D(C)) was measured where both were: at data sets of the sizes fitted.
-    low, high = select.span(points_of(inputs, "L_D").n_tokens.replace(np.inf, np.nan).dropna())
+    low, high = extent(points_of(inputs, "L_D").n_tokens.replace(np.inf, np.nan).dropna())
     known = grid[(seen >= low) & (seen <= high) & (grid <= fitted[1])]
     look = {"colour": style.BLUE, "label": f"$L(D)$, {formula_of(tokens)}"}
     if len(known) > 1:
@@ -121,5 +123,5 @@ def _power(value: float) -> str:
 
 
 def _ends(point: Crossing) -> str:
-    low = _power(point.low / select.PF_DAY)
-    return f"{low} to {_power(point.high / select.PF_DAY)}" if point.high else f"{low} to no crossing"
+    low = _power(point.low / PF_DAY)
+    return f"{low} to {_power(point.high / PF_DAY)}" if point.high else f"{low} to no crossing"

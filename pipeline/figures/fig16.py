@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, extent, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import say_all_unidentified
-from pipeline.figures.inputs import Inputs
-from pipeline.laws.efficiency import minimum_steps, stop_bound
+from pipeline.figures.laws import say_all_unidentified
+from pipeline.laws.algebra.efficiency import minimum_steps, stop_bound
 
 if TYPE_CHECKING:
-    from pipeline.laws.fit import Fit
+    from pipeline.laws.fitting.fit import Fit
 
 TITLE = "Early stopping, and test and train loss."
 RED = "#c0271c"
@@ -29,9 +30,9 @@ RED = "#c0271c"
 def draw(inputs: Inputs) -> Drawing:
     """Draw both panels; needs the sweep data and the laws L_N_D, L_N_S and B_crit."""
     drawing = Drawing(["stop", "curves"], height=3.0)
-    data, lost = select.usable(inputs.sweeps["data"], "data")
+    data, lost = usable(inputs.sweeps["data"], "data")
     drawing.note(lost)
-    select.require(data, "data", "two data set sizes", 2, "n_unique_tokens")
+    require(data, "data", "two data set sizes", 2, "n_unique_tokens")
     norm = style.size_norm(data.n_unique_tokens)
     left = _stop(drawing, data, inputs, norm)
     right = _curves(drawing, data, norm)
@@ -64,7 +65,7 @@ def _stop(drawing: Drawing, data: pd.DataFrame, inputs: Inputs, norm: object) ->
     axes = drawing.axes["stop"]
     known = all(law.identified for law in laws)
     if known:
-        low, high = select.span(np.r_[ends.bound, ends.stop])
+        low, high = extent(np.r_[ends.bound, ends.stop])
         line = [low / 1.3, high * 1.3]
         drawing.line("stop", "y = x", line, line, colour=RED, label="Eq 5.7: $y = x$")
     else:
@@ -79,7 +80,7 @@ def _stop(drawing: Drawing, data: pd.DataFrame, inputs: Inputs, norm: object) ->
         return "Left: the bound, or the adjustment, is not known; the step of lowest loss against the data set size."
     turned = ends[ends.turned]
     above = int((turned.stop >= turned.bound).sum())
-    return f"Left: {above} of {select.plural(len(turned), 'run')} that overfitted stopped above the bound."
+    return f"Left: {above} of {plural(len(turned), 'run')} that overfitted stopped above the bound."
 
 
 def _ends(data: pd.DataFrame, overfitting: Fit, curves: Fit, critical: Fit) -> pd.DataFrame:
@@ -87,8 +88,8 @@ def _ends(data: pd.DataFrame, overfitting: Fit, curves: Fit, critical: Fit) -> p
 
     Without all three laws `stop` is the step as it was, and `bound` the data set size.
     """
-    ends = select.end_points(data[~data.all_data], "best")
-    select.require(ends, "data", "a run on a part of the data")
+    ends = end_points(data[~data.all_data], "best")
+    require(ends, "data", "a run on a part of the data")
     ends["turned"] = ~ends.final  # the test loss rose after it
     if not (overfitting.identified and curves.identified and critical.identified):
         return ends.assign(stop=ends.step, bound=ends.n_unique_tokens)
@@ -105,7 +106,7 @@ def _ends(data: pd.DataFrame, overfitting: Fit, curves: Fit, critical: Fit) -> p
 def _curves(drawing: Drawing, data: pd.DataFrame, norm: object) -> str:
     """Draw test and train curves of the largest model; return how far they are apart where the smallest D was best."""
     largest = data[data.n_params == data[data.fitted].n_params.max()]
-    select.require(largest, "data", "two data set sizes of its largest model", 2, "n_unique_tokens")
+    require(largest, "data", "two data set sizes of its largest model", 2, "n_unique_tokens")
     first = largest.groupby("n_unique_tokens").run.first()
     for n_unique, run in first.items():
         rows = largest[(largest.run == run) & (largest.step > 0)].sort_values("step")
@@ -125,7 +126,7 @@ def _curves(drawing: Drawing, data: pd.DataFrame, norm: object) -> str:
     axes.plot([], [], color=style.INK, lw=0.9, dashes=(3, 1.4), label="train")
     axes.plot([], [], color="black", lw=2.2, label=r"$L_{test} - L_{train}$")
     drawing.legend("curves", "upper right")
-    ends = select.end_points(largest, "best")
+    ends = end_points(largest, "best")
     most = ends.loc[ends.n_unique_tokens.idxmax()]
     return (
         f"Right: N = {style.number(best.n_params)}, on {style.number(best.n_unique_tokens)} tokens: test minus train "

@@ -6,9 +6,10 @@ place cost the same compute. Right: each weight counted once. x logarithmic, y l
 
 from __future__ import annotations
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, mean_over_seeds, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
 from pipeline.figures.series import between, draw_means, percent
 
 TITLE = "Recurrent Transformers."
@@ -24,21 +25,21 @@ def draw(inputs: Inputs) -> Drawing:
     drawing = Drawing(list(PANELS), height=2.9)
     ends = {}
     for name in ("sizes", "recurrent"):
-        rows, lost = select.usable(inputs.sweeps[name], name)
+        rows, lost = usable(inputs.sweeps[name], name)
         drawing.note(lost)
-        ends[name] = select.end_points(rows, "final")
+        ends[name] = end_points(rows, "final")
     standard = ends["sizes"][ends["sizes"].n_params > 0]
-    select.require(standard, "sizes", "two model sizes", 2, "n_params")
-    select.require(ends["recurrent"], "recurrent", "a run")
+    require(standard, "sizes", "two model sizes", 2, "n_params")
+    require(ends["recurrent"], "recurrent", "a run")
 
     found = []
     for panel, (x, label) in PANELS.items():
-        plain = select.mean_over_seeds(standard, x, by=["n_layer", "d_model"])
+        plain = mean_over_seeds(standard, x, by=["n_layer", "d_model"])
         draw_means(drawing, panel, "non-recurrent", plain, x, colour=style.INK, dash="-", label="non-recurrent")
         kept = plain[plain.fitted] if plain.fitted.sum() > 1 else plain
         away = []
         for index, (n_reuse, rows) in enumerate(ends["recurrent"].groupby("n_reuse")):
-            means = select.mean_over_seeds(rows, x, by=["n_layer", "d_model"])
+            means = mean_over_seeds(rows, x, by=["n_layer", "d_model"])
             name = f"{n_reuse}x re-use"
             draw_means(
                 drawing,

@@ -10,20 +10,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import extent, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
 from pipeline.figures.series import shared_levels
-from pipeline.laws.critical_batch import LEVELS, fit_levels, loss_levels, scan_points
+from pipeline.laws.formulas.critical_batch import LEVELS, fit_levels, loss_levels, scan_points
 
 TITLE = "Batch-size scans."
 
 
 def draw(inputs: Inputs) -> Drawing:
     """Draw a panel for each model size of the sweep batches."""
-    batches, lost = select.usable(inputs.sweeps["batches"], "batches")
-    select.require(batches, "batches", "a scan at two model sizes", 2, "n_params")
-    select.require(batches, "batches", "three batch sizes", 3, "batch_tokens")
+    batches, lost = usable(inputs.sweeps["batches"], "batches")
+    require(batches, "batches", "a scan at two model sizes", 2, "n_params")
+    require(batches, "batches", "three batch sizes", 3, "batch_tokens")
     levels = loss_levels(batches)
     if not len(levels):  # too few batch sizes for a fit: show what they reach
         after = batches[batches.step > batches.warmup_steps]
@@ -45,7 +46,7 @@ def draw(inputs: Inputs) -> Drawing:
         TITLE,
         "At 3M and 85M parameters the steps and tokens to reach a loss lie on (S/S_min - 1)(E/E_min - 1) = 1, one "
         "hyperbola for each loss; the corner moves to larger batches as the loss falls.",
-        f"{select.plural(batches.run.nunique(), 'run')}, batches of {style.number(batches.batch_tokens.min())} to "
+        f"{plural(batches.run.nunique(), 'run')}, batches of {style.number(batches.batch_tokens.min())} to "
         f"{style.number(batches.batch_tokens.max())} tokens; {len(known)} of {len(fits)} loss levels identify a "
         f"hyperbola{_away(points, known)}.",
         f"{inputs.where} {_rates(batches)} The paper does not say how it chose them. Curves are solid over the steps "
@@ -61,7 +62,7 @@ def _panel(drawing: Drawing, panel: str, points: pd.DataFrame, fits: pd.DataFram
         colour, name = style.RAINBOW(norm(fit.loss)), f"L = {fit.loss:.3g}"
         drawing.points(panel, name, rows.steps, rows.tokens, colour=colour, size=3)
         if fit.identified:
-            low, high = select.span(rows.steps)
+            low, high = extent(rows.steps)
             ends = max(low / 1.4, 1.02 * fit.s_min), 1.6 * high
             steps = np.unique(np.r_[fit.s_min + np.geomspace(ends[0] - fit.s_min, ends[1] - fit.s_min, 80), low, high])
             steps = steps[steps > fit.s_min]
@@ -70,7 +71,7 @@ def _panel(drawing: Drawing, panel: str, points: pd.DataFrame, fits: pd.DataFram
     unknown = fits[~fits.identified.astype(bool)]
     if len(unknown):
         reasons = "; ".join(sorted(set(unknown.reason)))
-        drawing.note(f"{panel}: not identified at {select.plural(len(unknown), 'level')}: {reasons}.")
+        drawing.note(f"{panel}: not identified at {plural(len(unknown), 'level')}: {reasons}.")
     axes = drawing.axes[panel]
     style.log_axis(axes, "Step")
     style.log_axis(axes, "Tokens processed", axis="y")

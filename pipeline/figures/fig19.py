@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import SHAPE, mean_over_seeds, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import title_law
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import title_law
 from pipeline.figures.series import draw_means, shared_levels
-from pipeline.laws.critical_batch import scan_points
-from pipeline.laws.efficiency import minimum_steps
+from pipeline.laws.algebra.efficiency import minimum_steps
+from pipeline.laws.formulas.critical_batch import scan_points
 
 TITLE = "Sample efficiency of larger models, again."
 LEVELS = 8
@@ -25,12 +26,12 @@ LEVELS = 8
 def draw(inputs: Inputs) -> Drawing:
     """Draw both panels; needs the sweep sizes and the law B_crit (without it: steps and tokens as they were spent)."""
     drawing = Drawing(["steps", "tokens"], height=2.9)
-    sizes, lost = select.usable(inputs.sweeps["sizes"], "sizes")
+    sizes, lost = usable(inputs.sweeps["sizes"], "sizes")
     drawing.note(lost)
     sizes = sizes[(sizes.n_params > 0) & (sizes.step > sizes.warmup_steps)]
-    select.require(sizes[sizes.fitted], "sizes", "two model sizes that are fitted", 2, "n_params")
+    require(sizes[sizes.fitted], "sizes", "two model sizes that are fitted", 2, "n_params")
     points = scan_points(sizes, shared_levels(sizes[sizes.fitted], "loss", LEVELS)).merge(
-        sizes[["run", "fitted", *select.SHAPE]].drop_duplicates("run"), on="run", suffixes=("", "_of_run")
+        sizes[["run", "fitted", *SHAPE]].drop_duplicates("run"), on="run", suffixes=("", "_of_run")
     )
     law = inputs.laws["B_crit"]
     if law.identified:
@@ -41,7 +42,7 @@ def draw(inputs: Inputs) -> Drawing:
     labels = ("Minimum steps $S_{min}$", "Minimum tokens $E_{min}$") if law.identified else ("Steps", "Tokens")
     for panel, label in zip(("steps", "tokens"), labels, strict=True):
         for loss, rows in points.groupby("loss", sort=True):
-            means = select.mean_over_seeds(rows, "n_params", panel, by=["n_layer", "d_model"])
+            means = mean_over_seeds(rows, "n_params", panel, by=["n_layer", "d_model"])
             means = means.assign(low=np.nan, high=np.nan)  # a spread of steps is not one of losses
             draw_means(
                 drawing,
@@ -80,4 +81,4 @@ def _found(points: pd.DataFrame) -> str:
             sizes = [style.number(n) for n in (means.index[0], means.tokens.idxmin())]
             words = f"from N = {sizes[0]} to N = {sizes[1]} the tokens, and the steps, to L = {loss:.3g}"
             best = (f"{words} fall {saving:.1f} times", saving)
-    return f"{select.plural(points.loss.nunique(), 'loss level')}; at most, {best[0]}."
+    return f"{plural(points.loss.nunique(), 'loss level')}; at most, {best[0]}."

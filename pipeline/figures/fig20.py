@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import evaluated, select, style
+from pipeline import style
+from pipeline.analysis import evaluated
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import plural, require, usable
 from pipeline.figures.drawing import Drawing, law_grid
-from pipeline.figures.fits import mathtext, plain
-from pipeline.figures.inputs import Inputs
-from pipeline.laws import LAWS
+from pipeline.figures.laws import mathtext, plain
+from pipeline.laws import FORMULAS
 
 TITLE = "Loss per token against its position in the context."
 MOST_FITS = 6
@@ -25,7 +27,7 @@ def draw(inputs: Inputs) -> Drawing:
     drawing = Drawing(["position", "step"], height=2.9)
     tables = {}
     for name in ("sizes", "one_large"):
-        rows, lost = select.usable(inputs.evaluations[name], name)
+        rows, lost = usable(inputs.evaluations[name], name)
         drawing.note(lost)
         tables[name] = evaluated.on_corpus(rows, "test", name)
     left = _position(drawing, tables["sizes"])
@@ -47,7 +49,7 @@ def _position(drawing: Drawing, table: pd.DataFrame) -> str:
     table = evaluated.final_rows(table)
     table = table[(table.n_params > 0) & (table.n_ctx == table.n_ctx.max())]
     sizes = np.sort(table[table.fitted].n_params.unique())
-    select.require(table[table.fitted], "sizes", "two model sizes", 2, "n_params")
+    require(table[table.fitted], "sizes", "two model sizes", 2, "n_params")
     shown = sizes[np.unique(np.linspace(0, len(sizes) - 1, MOST_FITS).round().astype(int))]
     norm = style.size_norm(shown)
     exponents = []
@@ -56,7 +58,7 @@ def _position(drawing: Drawing, table: pd.DataFrame) -> str:
         colour, size = style.RAINBOW(norm(n_params)), style.number(n_params)
         means = evaluated.by_position(rows)
         drawing.points("position", f"N = {size}", means.position, means.loss, colour=colour, size=2.4)
-        fit = LAWS["position"].fit(rows.groupby("position", as_index=False).loss.mean(), n_boot=0)
+        fit = FORMULAS["position"].fit(rows.groupby("position", as_index=False).loss.mean(), n_boot=0)
         if fit.identified:
             grid = law_grid(1, rows.position.max(), n=60)
             formula = mathtext(fit.formula().removeprefix("L = "))
@@ -86,7 +88,7 @@ def _step(drawing: Drawing, table: pd.DataFrame) -> str:
     n_params = table.n_params.max()
     run = table[table.n_params == n_params].run.iloc[0]
     rows = table[(table.run == run) & (table.step > 0)]
-    select.require(rows, "one_large", "two snapshots of its largest model", 2, "step")
+    require(rows, "one_large", "two snapshots of its largest model", 2, "step")
     shown = evaluated.positions_of(int(rows.n_ctx.max()), tuple(2**k for k in range(12)))
     norm = style.size_norm(shown)
     halfway = {}
@@ -102,6 +104,6 @@ def _step(drawing: Drawing, table: pd.DataFrame) -> str:
     drawing.colourbar(["step"], norm, "Token index T")
     first, last = shown[0], shown[-1]
     return (
-        f"Right: N = {style.number(n_params)} at {select.plural(rows.step.nunique(), 'step')}; half of the improvement "
+        f"Right: N = {style.number(n_params)} at {plural(rows.step.nunique(), 'step')}; half of the improvement "
         f"is reached by step {halfway[first]} at T = {first} and by step {halfway[last]} at T = {last}."
     )

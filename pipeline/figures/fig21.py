@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.figures import evaluated, select, style
+from pipeline import style
+from pipeline.analysis import evaluated
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import mean_over_seeds, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
 from pipeline.figures.series import between, draw_means, percent
 
 TITLE = "Performance at different token positions against model size."
@@ -21,18 +23,18 @@ def draw(inputs: Inputs) -> Drawing:
     drawing = Drawing(["position"], width=4.9, height=3.3)
     tables = {}
     for name in ("sizes", "short"):
-        rows, lost = select.usable(inputs.evaluations[name], name)
+        rows, lost = usable(inputs.evaluations[name], name)
         drawing.note(lost)
         rows = evaluated.on_corpus(evaluated.final_rows(rows), "test", name)
         tables[name] = rows[rows.n_params > 0]
-        select.require(tables[name], name, "two model sizes", 2, "n_params")
+        require(tables[name], name, "two model sizes", 2, "n_params")
     long, short = int(tables["sizes"].n_ctx.max()), int(tables["short"].n_ctx.max())
     shown = evaluated.positions_of(long)
     means = {}
     for name, n_ctx, dash, marker in (("sizes", long, "-", "o"), ("short", short, (0, (3, 1.4)), "^")):
         for position in evaluated.positions_of(n_ctx):
             rows = tables[name][(tables[name].n_ctx == n_ctx) & (tables[name].position == position)]
-            table = select.mean_over_seeds(rows, "n_params", by=["n_layer", "d_model"])
+            table = mean_over_seeds(rows, "n_params", by=["n_layer", "d_model"])
             colour = style.series_colour(shown.index(position), len(shown)) if position in shown else style.GREY
             label = f"Token {position} / {n_ctx}"
             draw_means(

@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, mean_over_seeds, plural, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
 from pipeline.figures.series import percent
-from pipeline.optim import learning_rate
-from pipeline.run import Run
+from pipeline.plan.run import Run
+from pipeline.train.optim import learning_rate
 
 TITLE = "Learning-rate schedule scan."
 NEAR_ZERO = 0.05
@@ -24,10 +25,10 @@ NEAR_ZERO = 0.05
 def draw(inputs: Inputs) -> Drawing:
     """Draw both panels; needs the sweep schedules."""
     drawing = Drawing(["rate", "loss"], height=2.8)
-    rows, lost = select.usable(inputs.sweeps["schedules"], "schedules")
+    rows, lost = usable(inputs.sweeps["schedules"], "schedules")
     drawing.note(lost)
-    ends = select.end_points(rows, "final")
-    select.require(ends, "schedules", "two schedules", 2, "schedule")
+    ends = end_points(rows, "final")
+    require(ends, "schedules", "two schedules", 2, "schedule")
     ends["decays"] = (ends.lr <= NEAR_ZERO * ends.lr_peak) & (ends.warmup_steps > 0)
     # One setting of a schedule may have been run with several seeds.
     setting = ["schedule", "lr_peak", "lr_final", "warmup_steps", "n_steps", "decays"]
@@ -38,7 +39,7 @@ def draw(inputs: Inputs) -> Drawing:
             steps, rates = _rates(run)
             series = f"{name}, peak {run.lr_peak:.3g}"
             drawing.line("rate", series, steps, rates, colour=colour, width=0.9, label=None if k else name)
-        means = select.mean_over_seeds(own.assign(lr_sum=own.lr_sum.round(12)), "lr_sum", by=setting)
+        means = mean_over_seeds(own.assign(lr_sum=own.lr_sum.round(12)), "lr_sum", by=setting)
         for decays, part in means.groupby("decays"):
             drawing.means(
                 "loss",
@@ -100,7 +101,7 @@ def _found(ends: pd.DataFrame) -> str:
     """Say how far apart the schedules are, those with warmup and decay and a large sum apart from the others."""
     enough = ends.decays & (ends.lr_sum >= ends.lr_sum.median())
     best = ends.loss.min()
-    words = [f"{select.plural(len(ends), 'run')} of {select.plural(ends.schedule.nunique(), 'schedule')}"]
+    words = [f"{plural(len(ends), 'run')} of {plural(ends.schedule.nunique(), 'schedule')}"]
     for part, name in (
         (ends[enough], "with warmup, decay and a summed rate above the median"),
         (ends[~enough], "all others"),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.figures import select, style
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import end_points, extent, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import draw_law, draw_means, estimate, points_of
-from pipeline.figures.inputs import Inputs
+from pipeline.figures.laws import draw_law, draw_means, estimate, points_of
 
 TITLE = "Comparison of performance trend with power law or logarithm."
 PAPER = (
@@ -23,15 +24,15 @@ PAPER = (
 def draw(inputs: Inputs) -> Drawing:
     """Draw the panel; needs the sweep sizes and the laws L_N and log_N."""
     drawing = Drawing(["loss"], width=4.0, height=2.8)
-    sizes, lost = select.usable(inputs.sweeps["sizes"], "sizes")
+    sizes, lost = usable(inputs.sweeps["sizes"], "sizes")
     drawing.note(lost)
-    ends = select.end_points(sizes, "final")
+    ends = end_points(sizes, "final")
     ends = ends[ends.n_params > 0]
     points = points_of(inputs, "L_N")
-    select.require(points, "sizes", "three model sizes that are fitted", 3, "n_params")
+    require(points, "sizes", "three model sizes that are fitted", 3, "n_params")
     runs = draw_means(drawing, "loss", ends, points, "n_params", "all data")
-    low, high = select.span(ends.n_params)
-    fitted = select.span(points.n_params)
+    low, high = extent(ends.n_params)
+    fitted = extent(points.n_params)
     power, logarithm = inputs.laws["L_N"], inputs.laws["log_N"]
     for law, colour in ((power, style.ORANGE), (logarithm, style.GREEN)):
         draw_law(drawing, "loss", law, "n_params", (low / 2, high * 4), fitted, colour=colour)

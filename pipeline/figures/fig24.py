@@ -5,9 +5,11 @@ Loss (linear) against the number of layers (logarithmic), on the training text, 
 
 from __future__ import annotations
 
-from pipeline.figures import evaluated, select, style
+from pipeline import style
+from pipeline.analysis import evaluated
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import mean_over_seeds, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.inputs import Inputs
 from pipeline.figures.series import draw_means, percent
 
 TITLE = "Generalization against depth."
@@ -16,15 +18,15 @@ TITLE = "Generalization against depth."
 def draw(inputs: Inputs) -> Drawing:
     """Draw the panel; needs the evaluations transfer."""
     drawing = Drawing(["depth"], width=4.9, height=3.1)
-    rows, lost = select.usable(inputs.evaluations["transfer"], "transfer")
+    rows, lost = usable(inputs.evaluations["transfer"], "transfer")
     drawing.note(lost)
     losses = evaluated.mean_by_corpus(evaluated.final_rows(rows))
-    select.require(losses, "transfer", "two depths", 2, "n_layer")
+    require(losses, "transfer", "two depths", 2, "n_layer")
     names = {"train": "training text", "test": "test set"}
     means = {}
     for index, corpus in enumerate([*names, *evaluated.transfer_corpora(losses)]):
         own = evaluated.on_corpus(losses, corpus, "transfer")
-        means[corpus] = select.mean_over_seeds(own, "n_layer")
+        means[corpus] = mean_over_seeds(own, "n_layer")
         name = names.get(corpus, corpus)
         look = {"colour": style.SERIES[index % 8], "marker": style.MARKERS[index % 8]}
         draw_means(drawing, "depth", name, means[corpus], "n_layer", dash="-", label=name, **look)

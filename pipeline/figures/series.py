@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.figures import style
+from pipeline import style
 from pipeline.figures.drawing import Drawing
 
 LEFT_OUT = "left out of fits"
@@ -28,7 +28,7 @@ def draw_means(
     label: str | None = None,
     size: float = style.POINT,
 ) -> None:
-    """Draw what `select.mean_over_seeds` gives; `dash` joins the points by a thin line of that style.
+    """Draw what `mean_over_seeds` gives; `dash` joins the points by a thin line of that style.
 
     Shapes that are left out of fits are hollow, and named so once in the panel's legend.
     """

@@ -9,30 +9,30 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline import style
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.points import LEAST_CONTEXT
+from pipeline.analysis.rows import extent, require, usable
 from pipeline.errors import UserError
-from pipeline.figures import select, style
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.fits import say_unidentified
-from pipeline.figures.inputs import Inputs
-from pipeline.fit import BY_POSITION, LEAST_CONTEXT, grid_ends
+from pipeline.figures.laws import points_of, say_unidentified
 
 TITLE = "A generated language of known entropy through the whole chain."
 
 
 def draw(inputs: Inputs) -> Drawing:
-    """Draw the panel; needs the sweep validation and the law chinchilla."""
+    """Draw the panel; needs the sweep validation, the law chinchilla and its points."""
     drawing = Drawing(["loss"], width=4.6, height=3.0)
-    runs, lost = select.usable(inputs.sweeps["validation"], "validation")
+    _, lost = usable(inputs.sweeps["validation"], "validation")
     drawing.note(lost)
-    tables = {"validation": runs, "validation" + BY_POSITION: inputs.evaluations["validation"]}
-    ends = grid_ends(tables, inputs.laws)
-    select.require(ends, "validation", "three model sizes", 3, "n_params")
+    ends = points_of(inputs, "chinchilla")
+    require(ends, "validation", "three model sizes", 3, "n_params")
     truth = float(ends.entropy_rate.iloc[0])
     if not np.isfinite(truth):
         raise UserError("validation: the text has no known entropy rate; use a source of kind synthetic")
     fit = inputs.laws["chinchilla"]
     sizes = sorted(ends.n_params.unique())
-    span = select.span(ends.n_tokens)
+    span = extent(ends.n_tokens)
     grid = np.geomspace(*span, 60)
     for index, n_params in enumerate(sizes):
         colour = style.series_colour(index, len(sizes))

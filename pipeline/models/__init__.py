@@ -1,7 +1,7 @@
 """The models: names, shapes and first values of their weights, and in torch one reading each.
 
 `layout` holds those of the Transformers, as one flat vector that the native engine shares; this file adds the LSTM's,
-and asserts for every model that the weights are those that `pipeline.counts` counts. No torch here.
+and asserts for every model that the weights are those that `pipeline.plan.counts` counts. No torch here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
-from pipeline.counts import count
 from pipeline.models import layout
-from pipeline.run import Run
+from pipeline.plan.counts import count
+from pipeline.plan.run import Run
 
 Layout = list[tuple[str, tuple[int, ...]]]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.models.transformer import Weights, head
-from pipeline.run import Run
+from pipeline.plan.run import Run
 
 
 def logits(weights: Weights, tokens: Tensor, run: Run, dropout: float = 0.0) -> Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pipeline.models.transformer import Weights, embed, head, stack
-from pipeline.run import Run
+from pipeline.plan.run import Run
 
 
 def logits(weights: Weights, tokens: Tensor, run: Run, dropout: float = 0.0) -> Tensor:

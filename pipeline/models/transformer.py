@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from pipeline.run import Run
+from pipeline.plan.run import Run
 
 Weights = Mapping[str, Tensor]
 NORM_EPS = 1e-5

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import command
-from pipeline.experiment import Experiment
 from pipeline.files import atomic_path, write_json
+from pipeline.plan.experiment import Experiment
 from pipeline.report import costs, page
 
 

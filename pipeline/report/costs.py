@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import cost
-from pipeline.counts import PF_DAY, count
-from pipeline.experiment import Experiment
 from pipeline.files import read_json
-from pipeline.run import Run
+from pipeline.plan import cost
+from pipeline.plan.counts import count
+from pipeline.plan.experiment import Experiment
+from pipeline.plan.run import Run
+from pipeline.units import PF_DAY
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Record:
     speed: float | None = None
     """Tokens a second while training."""
     engine: str = ""
+
+    @property
+    def pf_days(self) -> float:
+        """The compute in PF-days."""
+        return self.flops / PF_DAY
 
 
 def record(run: Run, logs: Path) -> Record:
@@ -81,7 +87,7 @@ def summary(records: list[Record]) -> Mapping[str, Any]:
     known = [one for one in records if one.seconds is not None]
     return {
         "new": len(records),
-        "pf_days": sum(one.flops for one in records) / PF_DAY,
+        "pf_days": sum(one.pf_days for one in records),
         "planned": sum(one.planned for one in records) / 60,
         "recorded": len(known),
         "minutes": sum(one.seconds for one in known) / 60 if known else None,

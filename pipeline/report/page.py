@@ -33,7 +33,7 @@ BEYOND = "Beyond the paper"
 """Section of the figures and tables that the paper does not have."""
 PACKAGES = ("datasets", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "snakemake", "tokenizers", "torch")
 PAGE_WIDTH = 1400
-"""Pixels of a png as wide as a page: 7 inches at 200 dots (pipeline/figures/style.py)."""
+"""Pixels of a png as wide as a page: 7 inches at 200 dots (pipeline/style.py)."""
 COLOURS = {HOLDS: "holds", FAILS: "fails", OPEN: "open"}
 """Verdict -> class of its cell."""
 

@@ -6,13 +6,11 @@ python -m pipeline.tables table2 --law L_N_D=FILE --output table2.csv
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from pipeline.errors import UserError, command
-from pipeline.figures.inputs import Inputs, add_options
+from pipeline.analysis.inputs import Inputs, add_options, module_of
+from pipeline.errors import command
 
 SHARED = ("table",)
 """Modules of this folder that are not tables."""
@@ -26,10 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     add_options(parser)
     parser.add_argument("--output", required=True, metavar="CSV", help="markdown is written beside it")
     options = parser.parse_args(argv)
-    known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in SHARED)
-    if options.table not in known:
-        raise UserError(f"table: {options.table!r} is not one of {', '.join(known)}")
-    module = importlib.import_module(f"pipeline.tables.{options.table}")
+    module = module_of(__file__, options.table, "table", SHARED)
     module.make(Inputs.of_options(options)).save(options.output)
     return None
 

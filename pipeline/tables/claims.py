@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.claims import CLAIMS
 from pipeline.claims.verdict import VERDICTS
-from pipeline.figures.inputs import Inputs
 from pipeline.tables.table import Table
 
 TITLE = "The paper's claims, tested."

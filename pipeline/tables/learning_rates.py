@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
-from pipeline.figures.inputs import Inputs
-from pipeline.laws import LAWS
+from pipeline.laws import FORMULAS
 from pipeline.tables.table import Table
 
 TITLE = "Learning rates by size."
@@ -71,7 +71,7 @@ def make(inputs: Inputs) -> Table:
     points = table.dropna(subset=["best_rate"]).rename(columns={"n_params": "x", "best_rate": "y"})
     notes = [inputs.where]
     if len(points) >= 3:
-        fit = LAWS["power"].fit(points.assign(run=[f"N = {x}" for x in points.x]), n_boot=0)
+        fit = FORMULAS["power"].fit(points.assign(run=[f"N = {x}" for x in points.x]), n_boot=0)
         at_1e5 = float(fit.predict(x=1e5))
         notes.append(f"Power law through the best rates: {at_1e5:.3g} (N / 1e5)^{fit.value('p'):.3f}.")
     return Table(TITLE, table, tuple(notes))

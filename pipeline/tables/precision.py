@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
-from pipeline.figures.inputs import Inputs
-from pipeline.laws import LAWS
+from pipeline.laws import FORMULAS
 from pipeline.tables.table import Table
 
 TITLE = "L(N) in float32 and in reduced precision."
@@ -26,7 +26,7 @@ def make(inputs: Inputs) -> Table:
     rows = []
     for precision in sorted(pairs, key=lambda name: name != "float32"):
         points = ends[ends.precision == precision]
-        fit = LAWS["L_N"].fit(points[["run", "n_params", "loss"]], n_boot=1000)
+        fit = FORMULAS["L_N"].fit(points[["run", "n_params", "loss"]], n_boot=1000)
         alpha = fit.parameters["alpha_N"]
         apart = (pairs[precision] / pairs["float32"] - 1).abs()
         rows.append(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.counts import PF_DAY
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
-from pipeline.laws import LAWS, Fit
+from pipeline.laws import FORMULAS, Fit
+from pipeline.units import PF_DAY
 
 COLUMNS = ("quantity", "unit", "paper", "ours", "low", "high", "n_runs", "comparable", "note")
 """Columns of a table that compares: low and high are the ends of our 95 % interval."""
@@ -95,9 +95,9 @@ def law_rows(name: str, fit: Fit | None, parameters: Sequence[str]) -> list[dict
     UserError
         When the law has no such parameter.
     """
-    if fit is None and name not in LAWS:
-        raise UserError(f"law {name!r} is not one of {', '.join(LAWS)}")
-    known = fit.parameters if fit else {q.name: q for q in LAWS[name].parameters}
+    if fit is None and name not in FORMULAS:
+        raise UserError(f"law {name!r} is not one of {', '.join(FORMULAS)}")
+    known = fit.parameters if fit else {q.name: q for q in FORMULAS[name].parameters}
     rows = []
     for parameter in parameters:
         if parameter not in known:

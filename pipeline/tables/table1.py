@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.counts import count
+from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
-from pipeline.figures.inputs import Inputs
-from pipeline.run import Run
+from pipeline.plan.counts import count
+from pipeline.plan.run import Run
 from pipeline.tables.table import Table
 
 TITLE = "Parameter counts and compute estimates for a Transformer model, biases and layer norms left out."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.figures.inputs import Inputs
+from pipeline.analysis.inputs import Inputs
 from pipeline.tables.table import Table, derived_row, frame, law_rows
 
 TITLE = "Fits to L(N, D)."

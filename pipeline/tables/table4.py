@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.figures.inputs import Inputs
+from pipeline.analysis.inputs import Inputs
 from pipeline.laws import Fit
 from pipeline.tables.table import Table, text
 
@@ -26,7 +26,7 @@ class Regime:
 
     law: str
     name: str
-    """Name of the law in `pipeline.catalog`."""
+    """Name of the law in `pipeline.plan.catalog`."""
     sweep: str
     parameters: str
     data: str

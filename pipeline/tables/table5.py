@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.figures.inputs import Inputs
-from pipeline.laws import LAWS
+from pipeline.analysis.inputs import Inputs
+from pipeline.laws import FORMULAS
 from pipeline.tables.table import Table, frame, law_rows
 
 TITLE = "Exponents and scales of the power laws."
@@ -24,7 +24,7 @@ def make(inputs: Inputs) -> Table:
     rows = [
         row
         for law, parameters in ROWS
-        if law in inputs.laws or law in LAWS
+        if law in inputs.laws or law in FORMULAS
         for row in law_rows(law, inputs.laws.get(law), parameters)
     ]
     return Table(TITLE, frame(rows), (f"{inputs.where} Intervals: bootstrap over runs, 95 %.",))

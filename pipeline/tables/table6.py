@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from pipeline.figures.inputs import Inputs
+from pipeline.analysis.inputs import Inputs
 from pipeline.tables.table import Table, frame, law_rows
 
 TITLE = "Trends of the best parameters with the least compute C_min."
 
-ROWS = (
-    ("N_opt_min", "N_opt", "N"),
-    ("B_opt_min", "B_opt", "B"),
-    ("S_opt_min", "S_opt", "S_min"),
-    ("D_opt_min", "D_opt", "D"),
-)
-"""Law of the catalog, its formula in `pipeline.laws`, and its symbol."""
+ROWS = {"N_opt_min": "N", "B_opt_min": "B", "S_opt_min": "S_min", "D_opt_min": "D"}
+"""Law -> its symbol."""
 
 
 def make(inputs: Inputs) -> Table:
     """Return the table; takes whichever of the laws are given."""
     rows = [
         row | {"quantity": f"{symbol}: {row['quantity']}"}
-        for law, formula, symbol in ROWS
-        for row in law_rows(formula, inputs.laws.get(law), ("p", "k"))
+        for law, symbol in ROWS.items()
+        for row in law_rows(law, inputs.laws.get(law), ("p", "k"))
     ]
     return Table(
         TITLE,

@@ -1,0 +1,159 @@
+"""Which rows of which sweeps a law of the catalog is fitted to: its points, in one place.
+
+L(N) is read where a run ended; L(D) and L(N, D) where its test loss was lowest (early stopping). Runs that diverged
+and shapes that are only shown are left out. `pipeline.analysis.fit` fits them and writes them beside the law, with
+residuals: figures, tables and claims read that file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import UserError
+from pipeline.laws import Fit
+from pipeline.laws.algebra.efficiency import minimum_compute, minimum_steps
+from pipeline.laws.formulas.critical_batch import fit_levels, loss_levels, scan_points
+from pipeline.laws.formulas.frontier import frontier
+
+Tables = Mapping[str, pd.DataFrame]
+Fits = Mapping[str, Fit]
+
+LEAST_EPOCHS = 2.0
+"""A run whose data set is seen fewer times is limited by its training, not by its data, and is no point of L(D)."""
+
+LEAST_CONTEXT = 16
+"""Tokens of context from which on a loss is compared with an entropy rate: three words of the synthetic language."""
+
+BY_POSITION = ", by position"
+"""Ends the name of a sweep's evaluations among the tables that a recipe reads."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a law of the catalog is fitted: its points, made from sweeps and other laws."""
+
+    points: Callable[[Tables, Fits], pd.DataFrame]
+    hold_out: int = 0
+    """Also fit without so many of the largest models, and report the error on them."""
+
+
+def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of runs that may be fitted: not diverged, not only shown."""
+    return table[table["fitted"] & (table["status"] != "diverged")]
+
+
+def ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the last row of each run on all data: L(N), Eq 3.1."""
+    rows = fitted_rows(sweeps["sizes"])
+    return rows[rows["final"]]
+
+
+def grid_ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return a row a run of a grid of sizes and lengths: L = E + A / N^alpha + B / D^beta, no token seen twice.
+
+    The loss is that of positions with a context of at least `LEAST_CONTEXT` tokens: the first ones of a window lack
+    what the language's entropy rate takes as known.
+    """
+    ends = fitted_rows(sweeps["validation"])
+    ends = ends[ends["final"] & (ends["epochs"] <= 1)]
+    rows = sweeps["validation" + BY_POSITION]
+    rows = rows[(rows["corpus"] == "test") & rows["final"] & (rows["position"] > LEAST_CONTEXT)]
+    return ends.assign(loss=ends["run"].map(rows.groupby("run")["loss"].mean()))
+
+
+def early_stopped(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the row of lowest test loss of each run: L(N, D), Eq 1.5.
+
+    A run that never saw a token twice had no limit from its data: its n_tokens is infinite.
+    """
+    rows = fitted_rows(sweeps["data"])
+    last_epochs = rows.groupby("run")["epochs"].transform("max")
+    n_tokens = np.where(rows["all_data"] & (last_epochs <= 1), np.inf, rows["n_unique_tokens"])
+    return rows.assign(n_tokens=n_tokens, last_epochs=last_epochs)[rows["best"]]
+
+
+def data_limited(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the early-stopped rows of the largest model whose data were seen at least twice: L(D), Eq 3.2."""
+    rows = early_stopped(sweeps, fits)
+    return rows[(rows["n_params"] == rows["n_params"].max()) & (rows["last_epochs"] >= LEAST_EPOCHS)]
+
+
+class NotIdentified(Exception):
+    """A law that this one rests on is not identified, or the points that it needs do not exist."""
+
+
+def critical_batches(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the critical batch size at each model and loss level whose hyperbola is identified: B_crit(L), Eq 5.3."""
+    batches = fitted_rows(sweeps["batches"])
+    levels = fit_levels(scan_points(batches, loss_levels(batches)))
+    levels = levels[levels["identified"].astype(bool)]
+    if levels.empty:
+        raise NotIdentified("no loss level has an identified critical batch size")
+    # The levels of one model come from the same runs: the model is what the bootstrap resamples.
+    return levels.assign(
+        run=[f"N = {n_params:.0f}, L = {loss:.3f}" for n_params, loss in levels[["n_params", "loss"]].values]
+    )
+
+
+def after_warmup(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the learning curves of `sizes` after warmup with S_min and C_min, adjusted by B_crit (Eq 5.4, 5.5)."""
+    if not fits["B_crit"].identified:
+        raise NotIdentified(f"B_crit is not identified: {fits['B_crit'].reason}")
+    rows = fitted_rows(sweeps["sizes"])
+    rows = rows[(rows["step"] > rows["warmup_steps"]) & rows["loss"].notna()]
+    b_crit = fits["B_crit"].predict(loss=rows["loss"].to_numpy())
+    return rows.assign(
+        b_crit=b_crit,
+        steps=minimum_steps(rows["step"], rows["batch_tokens"], b_crit),
+        c_min=minimum_compute(rows["flops"], rows["batch_tokens"], b_crit),
+    )
+
+
+def naive_frontier(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the compute frontier at the fixed batch: L(C), N_opt(C), Eq 3.3 and Figure 14."""
+    rows = fitted_rows(sweeps["sizes"])
+    return _frontier(rows[rows["step"] > rows["warmup_steps"]], "flops")
+
+
+def adjusted_frontier(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+    """Return the frontier in C_min: L(C_min), N_opt, S_opt (as S_min), D_opt and B_opt, Eq 6.1 to 6.7."""
+    rows = after_warmup(sweeps, fits)
+    points = _frontier(rows, "c_min")
+    b_crit = fits["B_crit"].predict(loss=points["loss"].to_numpy())
+    return points.assign(
+        # C_min = 6 N B_crit S_min, and at B_crit twice S_min steps are made.
+        steps=points["flops"] / (6 * points["n_params"] * b_crit),
+        n_tokens=2 * points["flops"] / (6 * points["n_params"]),
+        batch_tokens=b_crit,
+    )
+
+
+def _frontier(rows: pd.DataFrame, compute: str) -> pd.DataFrame:
+    try:
+        return frontier(rows, compute)
+    except UserError as error:
+        raise NotIdentified(str(error)) from error
+
+
+RECIPES: dict[str, Recipe] = {
+    "L_N": Recipe(ends, hold_out=1),
+    "log_N": Recipe(ends, hold_out=1),
+    "L_D": Recipe(data_limited),
+    "L_N_D": Recipe(early_stopped),
+    "L_C": Recipe(naive_frontier),
+    "N_opt": Recipe(naive_frontier),
+    "S_opt": Recipe(naive_frontier),
+    "B_crit": Recipe(critical_batches),
+    "L_N_S": Recipe(after_warmup),
+    "L_C_min": Recipe(adjusted_frontier),
+    "N_opt_min": Recipe(adjusted_frontier),
+    "S_opt_min": Recipe(adjusted_frontier),
+    "D_opt_min": Recipe(adjusted_frontier),
+    "B_opt_min": Recipe(adjusted_frontier),
+    "chinchilla": Recipe(grid_ends),
+}
+"""Law of the catalog -> how it is fitted."""

@@ -1,0 +1,287 @@
+"""Fit, predict, allocate and compare scaling laws from the command line: see docs/laws.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import UserError, command
+from pipeline.laws import FORMULAS, Fit, Law, load_fit
+from pipeline.laws.command.allocate import allocate
+from pipeline.laws.command.compare import compare, table
+from pipeline.laws.fitting.fit import NOT_IDENTIFIED
+from pipeline.laws.fitting.point_table import UNITS, choose_rows, read_points
+
+INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the error as a UserError."""
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def main_parser() -> argparse.ArgumentParser:
+    """Return the parser of the four commands."""
+    parser = Parser(prog="python -m pipeline.laws", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    one = commands.add_parser("fit", help="fit a law to a table of points")
+    one.add_argument("law", metavar="LAW", help=", ".join(FORMULAS))
+    add_points(one)
+    one.add_argument("--objective", help="huber, lad, mse_log or mse; the law's source decides if not given")
+    one.add_argument("--bootstrap", default="wild", help="wild (default) or pairs: how runs are resampled")
+    one.add_argument("--n-boot", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
+    one.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    one.add_argument("--out", metavar="FILE", help="JSON file to write")
+    one.add_argument("--plot", metavar="FILE", help="figure to write: .png, .svg or .pdf")
+    one.add_argument("--json", action="store_true", help="print the JSON and not the table")
+
+    one = commands.add_parser("predict", help="what a fitted law says at given inputs, with a 95 %% interval")
+    one.add_argument("fit", metavar="fit.json")
+    for name in INPUTS:
+        one.add_argument(f"--{name.replace('_', '-')}", nargs="+", type=float, metavar="VALUE", help=UNITS.get(name))
+    one.add_argument("--json", action="store_true", help="print JSON and not a table")
+
+    one = commands.add_parser("allocate", help="split a compute budget into model size, data, batch and steps")
+    one.add_argument("fits", metavar="fit.json", nargs="+")
+    one.add_argument("--flops", nargs="+", type=float, required=True, metavar="C", help="budgets in FLOP")
+    one.add_argument("--json", action="store_true", help="print JSON and not a table")
+
+    one = commands.add_parser("compare", help="fit laws to the same points and compare them")
+    add_points(one)
+    one.add_argument("--laws", required=True, metavar="LAW,LAW", nargs="+", help="laws, by commas or spaces")
+    one.add_argument("--objective", default="mse_log", help="for all laws; mse_log (default) is what AIC rests on")
+    one.add_argument("--out", metavar="FILE", help="JSON file to write")
+    one.add_argument("--json", action="store_true", help="print JSON and not the table")
+    return parser
+
+
+def add_points(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is fitted."""
+    parser.add_argument("points", metavar="points.csv", help="a row a point: CSV, or parquet")
+    parser.add_argument("--delta", type=float, default=1e-3, help="Huber's width in ln y (default 1e-3)")
+    parser.add_argument("--weights", metavar="COLUMN", help="positive weights")
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="NAME=COLUMN", help="the table's name of a column; may repeat"
+    )
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="CONDITION", help="rows to fit, such as 'loss < 5'; may repeat"
+    )
+    parser.add_argument("--x", metavar="NAME", help="which column is x of power_plus_constant and power")
+    parser.add_argument("--hold-out", metavar="largest=K", help="fit without the K largest and report the error there")
+
+
+def find_law(name: str) -> Law:
+    """Return a law by name, or say which there are."""
+    if name not in FORMULAS:
+        raise UserError(f"law: {name!r} is not one of {', '.join(FORMULAS)}")
+    return FORMULAS[name]
+
+
+def find_columns(options: Sequence[str], law: Law, x: str | None) -> dict[str, str]:
+    """Return the law's column names -> the table's, from NAME=COLUMN options."""
+    known = list(dict.fromkeys((*UNITS, *law.inputs, law.response, "run")))
+    columns: dict[str, str] = {}
+    for option in options:
+        ours, equals, theirs = option.partition("=")
+        if not equals or not theirs:
+            raise UserError(f"--column {option!r}: NAME=COLUMN is needed, such as n_params='Model Size'")
+        if ours not in known:
+            raise UserError(f"--column {option!r}: {ours!r} is not one of {', '.join(known)}")
+        if ours in columns:
+            raise UserError(f"--column {option!r}: {ours} is already {columns[ours]!r}")
+        columns[ours] = theirs
+    if x is not None and "x" in law.inputs:
+        columns["x"] = columns.pop(x, x)
+    return columns
+
+
+def find_hold_out(option: str | None) -> int:
+    """Return K of largest=K."""
+    if option is None:
+        return 0
+    name, _, count = option.partition("=")
+    if name != "largest" or not count.isdecimal() or int(count) < 1:
+        raise UserError(f"--hold-out {option!r}: largest=K is needed, with K a whole number from 1")
+    return int(count)
+
+
+def read_fit(path: str) -> Fit:
+    """Read a fit, of a law that is known."""
+    fit = load_fit(path)
+    find_law(fit.law)
+    return fit
+
+
+def write(option: str, path: str | Path, save: Any) -> None:
+    """Call save(path), or name the option whose file can't be written."""
+    try:
+        save(path)
+    except OSError as error:
+        raise UserError(f"{option} {path}: can't be written ({error.strerror or error})") from error
+
+
+def show(value: Any) -> None:
+    """Print JSON."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def run_fit(options: argparse.Namespace) -> int:
+    """Fit one law; 3 when the points don't identify it."""
+    law = find_law(options.law)
+    columns = find_columns(options.column, law, options.x)
+    hold_out = find_hold_out(options.hold_out)
+    if options.plot:
+        from pipeline.laws.command.plot import check_plot, plot
+
+        check_plot(options.plot)
+    if options.n_boot < 0:
+        raise UserError(f"--n-boot: {options.n_boot} must be 0 or more")
+    table = read_points(options.points)
+    points = choose_rows(table, options.where, columns)
+    fit = law.fit(
+        points,
+        objective=options.objective,
+        delta=options.delta,
+        weights=options.weights,
+        bootstrap=options.bootstrap,
+        n_boot=options.n_boot,
+        seed=options.seed,
+        hold_out=hold_out,
+        columns=columns,
+    )
+    if options.where:
+        fit.details |= {"where": options.where, "rows_left_out": len(table) - len(points)}
+    if options.plot:
+        write("--plot", options.plot, lambda path: plot(fit, points, path))
+    if options.out:
+        write("--out", options.out, fit.to_json)
+    if options.json:
+        show(fit.to_dict())
+    else:
+        print(summary(fit))
+    if not fit.identified:
+        print(f"error: {fit.law} is not identified: {fit.reason}", file=sys.stderr)
+        return NOT_IDENTIFIED
+    return 0
+
+
+def summary(fit: Fit) -> str:
+    """Return what a reader wants to know of a fit."""
+    delta = f", delta {fit.delta:g}" if fit.delta is not None else ""
+    lines = [fit.formula(), f"({fit.equation})", "", fit.table(), ""]
+    left_out = f" ({fit.details['rows_left_out']} rows left out by --where)" if "where" in fit.details else ""
+    lines.append(f"points {fit.n_points}, runs {fit.n_runs}{left_out}")
+    lines += [f"derived: {how}" for how in fit.details.get("derived", [])]
+    if fit.objective is not None:
+        lines.append(f"objective {fit.objective_kind}{delta}: {fit.objective:.9g} ({fit.objective_definition})")
+        found = f"{fit.starts_at_optimum} of {fit.starts} starts reached it"
+        lines.append(f"gradient there {fit.gradient_norm:.2g}; {found}; {'' if fit.converged else 'NOT '}converged")
+    if fit.r_squared is not None:
+        lines.append(
+            f"R^2 {fit.r_squared:.6g}; residuals of ln {fit.definition.response}: rms {fit.residuals['rms_ln']:.3g}"
+        )
+    if fit.bootstrap.get("note"):
+        lines.append(f"no interval: {fit.bootstrap['note']}")
+    elif fit.bootstrap:
+        lines.append(f"95 % intervals: {fit.bootstrap['replicates']} {fit.bootstrap['method']} replicates over runs")
+    for name, ends in fit.likelihood.items():
+        lines.append(f"likelihood interval of {name}: {ends}")
+    for one in fit.details.get("left_out", []):
+        lines.append(f"left out at {one['flops']:.3g} FLOP: {one['reason']}")
+    if fit.held_out:
+        held = fit.held_out
+        count = f"the {held['largest']} largest values of {held['by']}"
+        if "rms_ln" in held:
+            lines.append(
+                f"held out {count}: rms error of ln {held['rms_ln']:.3g}, largest {held['largest_relative_error']:.2%}"
+            )
+    return "\n".join(lines)
+
+
+def run_predict(options: argparse.Namespace) -> int:
+    """Print the law's response at the inputs given."""
+    fit = read_fit(options.fit)
+    inputs = {name: np.array(getattr(options, name)) for name in INPUTS if getattr(options, name) is not None}
+    needed = [fit.columns.get("x", "x")] if fit.definition.inputs == ("x",) else list(fit.definition.inputs)
+    if needed == ["x"] or needed[0] not in INPUTS:  # the table's own name of x: any input will do, but one only
+        needed = list(inputs)[:1] or ["x"]
+        inputs = {"x" if name == needed[0] else name: value for name, value in inputs.items()}
+        needed = ["x"]
+    for name in needed:
+        if name not in inputs:
+            raise UserError(f"--{name.replace('_', '-')} is missing: {fit.law} needs {', '.join(needed)}")
+    for name, values in inputs.items():
+        if name not in needed:
+            raise UserError(
+                f"--{name.replace('_', '-')}: {fit.law} does not depend on it; it needs {', '.join(needed)}"
+            )
+        if not (values > 0).all():
+            raise UserError(f"--{name.replace('_', '-')}: {values[~(values > 0)][0]:g} is not a positive number")
+    lengths = {len(values) for values in inputs.values()} - {1}
+    if len(lengths) > 1:
+        raise UserError(
+            f"inputs have {' and '.join(map(str, sorted(lengths)))} values; one, or as many each, are needed"
+        )
+    inputs = dict(zip(inputs, np.broadcast_arrays(*inputs.values()), strict=True))
+    estimate, (low, high) = fit.predict(**inputs), fit.interval(**inputs)
+    response = fit.definition.response
+    rows = pd.DataFrame({**inputs, response: estimate, "low": low, "high": high})
+    unit = UNITS.get(response, "")
+    if options.json:
+        records = rows.astype(object).where(np.isfinite(rows), None).to_dict("records")
+        show({"law": fit.law, "response": response, "unit": unit, "level": 0.95, "predictions": records})
+    else:
+        print(rows.to_string(index=False, float_format=lambda value: f"{value:.6g}", na_rep="-"))
+        print(f"{response} in {unit}; low and high: 95 % interval of the law, without the noise of a run")
+    return 0
+
+
+def run_allocate(options: argparse.Namespace) -> int:
+    """Print what each law says of the budgets."""
+    found = allocate([read_fit(path) for path in options.fits], options.flops)
+    if options.json:
+        show([one.to_dict() for one in found])
+    else:
+        print("\n\n".join(one.table() for one in found))
+    return 0
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Print how the laws fare on the same points; 3 when none of them is identified."""
+    names = list(dict.fromkeys(name for part in options.laws for name in part.split(",") if name))
+    laws = {name: find_law(name) for name in names}
+    hold_out = find_hold_out(options.hold_out)
+    chosen = {name: (law, find_columns(options.column, law, options.x)) for name, law in laws.items()}
+    points = choose_rows(read_points(options.points), options.where, next(iter(chosen.values()))[1])
+    found = compare(points, chosen, options.objective, options.delta, hold_out, weights=options.weights)
+    records = [one.to_dict() for one in found]
+    if options.out:
+        from pipeline.files import write_json
+
+        write("--out", options.out, lambda path: write_json(path, records))
+    if options.json:
+        show(records)
+    else:
+        print(table(found))
+    return 0 if any(one.identified for one in found) else NOT_IDENTIFIED
+
+
+COMMANDS = {"fit": run_fit, "predict": run_predict, "allocate": run_allocate, "compare": run_compare}
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one of the four commands."""
+    options = main_parser().parse_args(argv)
+    return COMMANDS[options.command](options)

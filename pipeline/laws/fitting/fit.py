@@ -1,0 +1,190 @@
+"""What a fit found: estimates with intervals, how it was found, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pipeline.errors import UserError
+from pipeline.files import read_json, write_json
+from pipeline.laws.fitting.estimate import interval_ends
+
+if TYPE_CHECKING:
+    from pipeline.laws.fitting.law import Law
+
+NOT_IDENTIFIED = 3  # exit code
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A parameter: its estimate, the ends of its 95 % interval, the paper's value and its unit.
+
+    Each number is None where there is none: not identified, too few runs for an interval, not in the paper.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    paper: float | None
+    unit: str
+
+
+@dataclass
+class Fit:
+    """A law fitted to points; see DESIGN.md section 4 for its JSON.
+
+    `vector` and the rows of `draws` hold the parameters in the order of `parameters`, those of `log_parameters` as
+    their natural logarithm (N_c of a replicate can exceed what a float holds). Draws are bootstrap replicates over
+    runs, widened about the estimate for the few runs that there are (`estimate.widening`).
+    """
+
+    law: str
+    equation: str
+    parameters: dict[str, Estimate]
+    objective: float | None
+    objective_kind: str
+    objective_definition: str
+    delta: float | None
+    gradient_norm: float | None
+    starts: int
+    starts_at_optimum: int
+    converged: bool
+    identified: bool
+    reason: str | None
+    n_points: int
+    n_runs: int
+    r_squared: float | None
+    residuals: dict[str, Any]
+    held_out: dict[str, Any]
+    runs: list[str]
+    columns: dict[str, str]
+    log_parameters: list[str]
+    vector: list[float] | None
+    draws: np.ndarray  # (n_boot, n_parameters)
+    bootstrap: dict[str, Any] = field(default_factory=dict)
+    likelihood: dict[str, list[float | None]] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def definition(self) -> Law:
+        """The law itself."""
+        from pipeline.laws import FORMULAS
+
+        return FORMULAS[self.law]
+
+    def value(self, name: str) -> float:
+        """Return the estimate of one parameter; an unidentified fit has none and raises a UserError."""
+        self._require()
+        estimate = self.parameters[name].estimate
+        assert estimate is not None
+        return estimate
+
+    def _require(self) -> None:
+        if not self.identified or self.vector is None:
+            raise UserError(f"{self.law} is not identified: {self.reason}", exit_code=NOT_IDENTIFIED)
+
+    def predict(self, **inputs: ArrayLike) -> np.ndarray:
+        """Return the law's response at given inputs, which are named as the columns are and broadcast.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from pipeline.laws import FORMULAS
+        >>> n = np.array([1e6, 1e7, 1e8])
+        >>> fit = FORMULAS["L_N"].fit(pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076}), n_boot=0)
+        >>> fit.predict(n_params=1e9).round(3)
+        np.float64(2.376)
+        """
+        self._require()
+        return self._values(np.asarray(self.vector)[None], inputs)[0]
+
+    def interval(self, level: float = 0.95, **inputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of a percentile interval of `predict` from the bootstrap draws (NaN without draws)."""
+        self._require()
+        if not len(self.draws):
+            nothing = np.full_like(self.predict(**inputs), np.nan)
+            return nothing, nothing
+        values = self._values(self.draws, inputs)
+        low, high = interval_ends(values, level)
+        return low, high
+
+    def _values(self, vectors: np.ndarray, inputs: dict[str, ArrayLike]) -> np.ndarray:
+        needed = self.definition.inputs
+        inputs = {**{ours: inputs[theirs] for ours, theirs in self.columns.items() if theirs in inputs}, **inputs}
+        for name in needed:
+            if name not in inputs:
+                raise UserError(f"{self.law}: {name} is needed (inputs: {', '.join(needed)})")
+        arrays = np.broadcast_arrays(*(np.asarray(inputs[name], dtype=float) for name in needed))
+        flat = {name: array.ravel() for name, array in zip(needed, arrays, strict=True)}
+        with np.errstate(all="ignore"):
+            return self.definition.evaluate(vectors, flat).reshape(len(vectors), *arrays[0].shape)
+
+    def formula(self) -> str:
+        """Return the law with its fitted numbers, as printed on a figure."""
+        if not self.identified:
+            return f"{self.law}: not identified ({self.reason})"
+        return self.definition.formula({name: self.value(name) for name in self.parameters})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into the JSON file."""
+        record = asdict(self)
+        record["draws"] = [[float(f"{number:.12g}") for number in draw] for draw in self.draws]
+        record["unit_of_inputs"] = dict(self.definition.units)
+        return _finite(record)
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the fit, whole or not at all."""
+        write_json(path, self.to_dict())
+
+    def table(self) -> str:
+        """Return a readable table: one line a parameter."""
+        rows = [("parameter", "estimate", "low", "high", "paper", "unit")]
+        for name, e in self.parameters.items():
+            rows.append((name, *(_short(v, 5) for v in (e.estimate, e.low, e.high, e.paper)), e.unit or "-"))
+        widths = [max(len(row[i]) for row in rows) for i in range(6)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON can't hold by None."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _short(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}g}"
+
+
+def load_fit(path: str | Path) -> Fit:
+    """Read a fit that `Fit.to_json` wrote.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or is not a law's JSON.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        record = read_json(path)
+        record["parameters"] = {name: Estimate(**value) for name, value in record["parameters"].items()}
+        draws = np.array(
+            [[np.nan if number is None else number for number in draw] for draw in record["draws"]], dtype=float
+        )
+        record["draws"] = draws.reshape(-1, len(record["parameters"]))
+        return Fit(**{name: value for name, value in record.items() if name in Fit.__dataclass_fields__})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: not the JSON of a fitted law ({type(error).__name__}: {error})") from error

@@ -1,0 +1,82 @@
+"""L(N, D) = E + A / N^alpha + B / D^beta: approach 3 of Hoffmann et al. 2022.
+
+Their objective is the sum over points of Huber's function (delta = 1e-3) of the log residual, minimised from a grid
+of 4,500 starts. The best split of a budget C = 6 N D is N = G (C/6)^a, D = (C/6)^b / G.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from pipeline.laws.fitting.estimate import Array, Objective
+from pipeline.laws.fitting.forms import PowerSum
+from pipeline.laws.fitting.law import Parameter, SumLaw, Term
+from pipeline.laws.fitting.likelihood import profile_intervals
+
+
+class Chinchilla(SumLaw):
+    """Loss of N parameters trained once on D tokens, with an irreducible part E."""
+
+    name = "chinchilla"
+    equation = "Hoffmann et al. 2022, Eq 2"
+    inputs = ("n_params", "n_tokens")
+    size = "n_params"
+    objective = "huber"
+    parameters = (
+        Parameter("E", "nats per token", 1.69, log=True),
+        Parameter("A", "nats per token", 406.4, log=True),
+        Parameter("B", "nats per token", 410.7, log=True),
+        Parameter("alpha", "", 0.34),
+        Parameter("beta", "", 0.28),
+    )
+    terms = (
+        Term("constant", "E"),
+        Term("coefficient", "A", "n_params", "alpha", "N"),
+        Term("coefficient", "B", "n_tokens", "beta", "D"),
+    )
+
+    def hoffmann_starts(self, model: PowerSum) -> Array:
+        """Return the 4,500 starts of Hoffmann et al.: E, A, B, alpha and beta on a grid."""
+        half = np.arange(5) * 0.5
+        fives = np.arange(6) * 5.0
+        e, a, b, alpha, beta = np.array(list(product(half - 1, fives, fives, half, half))).T
+        a, alpha = model.axes[1].scaled(a, alpha)
+        b, beta = model.axes[2].scaled(b, beta)
+        return np.stack([e, a, alpha, b, beta], axis=1)
+
+    def likelihood(
+        self, model: PowerSum, y: Array, theta: Array, weights: Array, objective: Objective
+    ) -> dict[str, list[float | None]]:
+        """See `Law.likelihood`: all five parameters, points taken as independent."""
+        rows = self.report(model, np.eye(5)) - self.report(model, np.zeros((1, 5)))  # the report is linear in theta
+        ends = profile_intervals(model, y, theta, weights, objective, rows.T)
+        natural = [np.exp if q.log else float for q in self.parameters]
+        return {
+            q.name: [None if end is None else float(to(end)) for end in pair]
+            for q, to, pair in zip(self.parameters, natural, ends, strict=True)
+        }
+
+
+def best_split(flops: Array, a: Array, b: Array, alpha: Array, beta: Array) -> tuple[Array, Array]:
+    """Return the N and D that minimise A/N^alpha + B/D^beta at 6 N D = C (Hoffmann et al., Eq 4).
+
+    Parameters
+    ----------
+    flops : array_like
+        C in FLOP.
+    a, b : array_like
+        ln A and ln B.
+    alpha, beta : array_like
+
+    Examples
+    --------
+    >>> n, d = best_split(5.76e23, np.log(406.4), np.log(410.7), 0.34, 0.28)
+    >>> f"{n:.2g} {d:.2g}"
+    '3.2e+10 3e+12'
+    """
+    ln_g = (np.log(alpha / beta) + a - b) / (alpha + beta)
+    budget = np.log(np.asarray(flops) / 6)
+    ln_n = ln_g + budget * beta / (alpha + beta)
+    return np.exp(ln_n), np.exp(budget - ln_n)

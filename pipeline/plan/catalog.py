@@ -1,0 +1,169 @@
+"""What each figure, table and law is made from: the sweeps, evaluations and laws that it reads.
+
+Code, not config, since a plot needs particular columns. Standard library only: the Snakefile imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.plan.counts import count
+from pipeline.plan.sweeps import Member
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Names of the sweeps, evaluated sweeps, laws, and points of laws that something reads."""
+
+    sweeps: tuple[str, ...] = ()
+    evaluations: tuple[str, ...] = ()
+    laws: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    """Laws whose points are read: the rows that they were fitted to, with residuals."""
+
+
+LAWS: dict[str, Needs] = {
+    "L_N": Needs(sweeps=("sizes",)),
+    "log_N": Needs(sweeps=("sizes",)),
+    "L_D": Needs(sweeps=("data",)),
+    "L_N_D": Needs(sweeps=("data",)),
+    "L_C": Needs(sweeps=("sizes",)),
+    "N_opt": Needs(sweeps=("sizes",)),
+    "S_opt": Needs(sweeps=("sizes",)),
+    "B_crit": Needs(sweeps=("batches",)),
+    "L_N_S": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "L_C_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "N_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "S_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "D_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "B_opt_min": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "chinchilla": Needs(sweeps=("validation",), evaluations=("validation",)),
+}
+"""Law -> what its points are taken from; `pipeline.analysis.points` says which rows."""
+
+FIGURES: dict[str, Needs] = {
+    "fig01": Needs(
+        sweeps=("sizes", "data"),
+        laws=("L_N", "L_D", "L_C", "L_C_min", "B_crit"),
+        points=("L_N", "L_D", "L_C", "L_C_min"),
+    ),
+    "fig02": Needs(sweeps=("sizes",)),
+    "fig03": Needs(sweeps=("sizes",), laws=("N_opt_min", "S_opt_min", "L_C_min", "B_crit"), points=("N_opt_min",)),
+    "fig04": Needs(sweeps=("data", "sizes"), laws=("L_N_D", "L_N_S", "B_crit"), points=("L_N_D", "L_N_S")),
+    "fig05": Needs(sweeps=("shapes",), laws=("L_N", "L_C", "L_C_min")),
+    "fig06": Needs(sweeps=("depths", "sizes")),
+    "fig07": Needs(sweeps=("sizes", "lstms"), evaluations=("sizes", "lstms")),
+    "fig08": Needs(evaluations=("sizes", "one_large")),
+    "fig09": Needs(sweeps=("data",), laws=("L_N_D",), points=("L_N_D",)),
+    "fig10": Needs(sweeps=("batches", "sizes"), laws=("B_crit",), points=("B_crit",)),
+    "fig11": Needs(sweeps=("sizes",), laws=("L_N_S", "B_crit"), points=("L_N_S",)),
+    "fig12": Needs(laws=("L_N_S",)),
+    "fig13": Needs(sweeps=("sizes",), laws=("L_C", "L_C_min", "B_crit"), points=("L_C", "L_C_min")),
+    "fig14": Needs(
+        sweeps=("sizes",),
+        laws=("N_opt", "N_opt_min", "S_opt", "S_opt_min", "B_crit"),
+        points=("N_opt", "N_opt_min", "S_opt", "S_opt_min"),
+    ),
+    "fig15": Needs(sweeps=("sizes", "data"), laws=("L_C_min", "D_opt_min", "L_D", "B_crit"), points=("L_C_min", "L_D")),
+    "fig16": Needs(sweeps=("data",), laws=("L_N_D", "L_N_S", "B_crit")),
+    "fig17": Needs(sweeps=("sizes", "recurrent")),
+    "fig18": Needs(sweeps=("batches",), laws=("B_crit",)),
+    "fig19": Needs(sweeps=("sizes",), laws=("B_crit",)),
+    "fig20": Needs(evaluations=("sizes", "one_large")),
+    "fig21": Needs(evaluations=("sizes", "short")),
+    "fig22": Needs(sweeps=("schedules",)),
+    "fig23": Needs(sweeps=("sizes",), laws=("L_N", "log_N"), points=("L_N",)),
+    "fig24": Needs(evaluations=("transfer",)),
+    "validation": Needs(sweeps=("validation",), laws=("chinchilla",), points=("chinchilla",)),
+}
+"""Figure of the paper -> what it is drawn from."""
+
+TABLES: dict[str, Needs] = {
+    "table1": Needs(sweeps=("sizes",)),
+    "table2": Needs(laws=("L_N_D",)),
+    "table3": Needs(laws=("L_N_S",)),
+    "table4": Needs(sweeps=("sizes", "data"), laws=("L_N", "L_D", "L_C", "L_C_min", "L_N_D", "L_N_S")),
+    "table5": Needs(laws=("L_N", "L_D", "L_C", "L_C_min", "B_crit", "L_N_S")),
+    "table6": Needs(laws=("N_opt_min", "B_opt_min", "S_opt_min", "D_opt_min")),
+    "claims": Needs(
+        sweeps=("sizes", "data", "depths", "batches", "shapes", "lstms", "recurrent", "schedules"),
+        evaluations=("sizes", "lstms", "short", "one_large", "transfer"),
+        laws=(
+            *("L_N", "L_D", "L_N_D", "L_C", "L_C_min", "L_N_S", "B_crit"),
+            *("N_opt", "N_opt_min", "B_opt_min", "S_opt_min", "D_opt_min"),
+        ),
+        points=("L_D", "L_N_D", "L_C", "L_C_min", "L_N_S"),
+    ),
+    "learning_rates": Needs(sweeps=("lr_scan",)),
+    "precision": Needs(sweeps=("precision",)),
+}
+"""Table of the paper -> what it is made from."""
+
+EXTRAS = ("learning_rates", "precision", "validation")
+"""Not in the paper: made when they are named, not with `all`."""
+
+LEAST_SIZES = {"L_N": 3, "log_N": 3, "L_C": 3, "L_N_D": 2, "chinchilla": 3}
+"""Law -> how many fitted sizes N its sweep must have, so that its parameters can be told at all."""
+
+LEAST_DATA_SETS = {"L_D": 3, "L_N_D": 3}
+"""Law -> how many sizes of the data set its sweep must have."""
+
+
+def wanted(kind: str, config: Mapping[str, Any]) -> list[str]:
+    """Return the names of `figures` or `tables` that the config asks for.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, or when a sweep that one of them needs is not in the config.
+    """
+    known = {"figures": FIGURES, "tables": TABLES}[kind]
+    names = [name for name in known if name not in EXTRAS] if config[kind] == "all" else config[kind]
+    for name in names:
+        if name not in known:
+            raise UserError(f"{kind}: {name!r} is not one of {', '.join(known)}")
+        if missing := sorted(all_sweeps([known[name]]) - set(config["sweeps"])):
+            raise UserError(f"{kind}: {name} needs the sweep {', '.join(missing)}, which the config's sweeps lack")
+    return names
+
+
+def all_laws(needs: Iterable[Needs]) -> list[str]:
+    """Return the laws behind some needs, those that other laws rest on included."""
+    found: set[str] = set()
+    for need in needs:
+        named = {*need.laws, *need.points}
+        found |= named | set(all_laws([LAWS[law] for law in named]))
+    return sorted(found)
+
+
+def all_sweeps(needs: Iterable[Needs]) -> set[str]:
+    """Return the sweeps behind some needs, those of their laws included."""
+    needs = list(needs)
+    entries = needs + [LAWS[law] for law in all_laws(needs)]
+    return {name for entry in entries for name in (*entry.sweeps, *entry.evaluations)}
+
+
+def check_sizes(needs: Iterable[Needs], sweeps: Mapping[str, Sequence[Member]]) -> None:
+    """Refuse a sweep with too few sizes for a law that is wanted of it.
+
+    Raises
+    ------
+    UserError
+        One line that names the law, the sweep and what is needed.
+    """
+    for law in all_laws(needs):
+        for sweep in LAWS[law].sweeps:
+            fitted = [member.run for member in sweeps[sweep] if member.fitted]
+            sizes = {count(run).n_params for run in fitted}
+            data_sets = {run.n_unique_tokens for run in fitted}
+            for found, least, what in (
+                (sizes, LEAST_SIZES.get(law, 0), "sizes of model (shape)"),
+                (data_sets, LEAST_DATA_SETS.get(law, 0), "sizes of data (n_unique_tokens)"),
+            ):
+                if len(found) < least:
+                    raise UserError(
+                        f"{law}: the sweep {sweep} has {len(found)} fitted {what}; at least {least} are needed"
+                    )

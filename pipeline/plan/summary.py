@@ -1,0 +1,84 @@
+"""What an experiment costs before it starts: runs, tokens, FLOP and hours by sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.plan import cost
+from pipeline.plan.counts import count
+from pipeline.plan.experiment import Experiment
+from pipeline.plan.run import Run
+from pipeline.plan.sweeps import runs_of_sweep
+
+
+def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row a sweep: runs, tokens, FLOP (6 N tokens, and all), hours on one core, hours on one GPU, disk.
+
+    A run that several sweeps want is counted in the first of them. Sweeps that none of the wanted figures and tables
+    reads come last, with `wanted` False.
+    """
+    rows, seen = [], set()
+    wanted = Experiment(config).wanted_sweeps
+    for name in sorted(config["sweeps"], key=lambda name: name not in wanted):
+        runs = [member.run for member in runs_of_sweep(name, config, config["data"]["name"])]
+        new: list[Run] = [run for run in runs if run not in seen]
+        seen.update(new)
+        rows.append(
+            {
+                "sweep": name,
+                "wanted": name in wanted,
+                "runs": len(runs),
+                "new": len(new),
+                "tokens": sum(run.n_steps * run.batch_tokens for run in new),
+                "flops": sum(count(run).flops * run.n_steps * run.batch_tokens for run in new),
+                "flops_all": sum(cost.flops(run) for run in new),
+                "core_hours": sum(cost.seconds(run) for run in new) / 3600,
+                "gpu_hours": sum(cost.gpu_hours(run) for run in new),
+                "disk_mb": sum(cost.disk_mb(run) for run in new),
+            }
+        )
+    return rows
+
+
+def render(rows: Sequence[Mapping[str, Any]], cores: int) -> str:
+    """Return the rows as a table, with the total of what is wanted and its minutes on `cores` cores."""
+    wanted, others = ([row for row in rows if row["wanted"] == which] for which in (True, False))
+    total = {key: sum(row[key] for row in wanted) for key in rows[0] if key != "sweep"} | {"sweep": "total"}
+    lines = ["sweep        runs   new     tokens  FLOP (6ND)  FLOP (all)  core-hours   GPU-hours     disk"]
+    lines += [_line(row) for row in [*wanted, total]]
+    hours = total["core_hours"] / cores
+    time = f"{60 * hours:.0f} minutes" if hours < 10 else f"{hours:,.0f} hours"
+    lines.append(f"{time} of training on {cores} cores like those that were measured (pipeline/plan/cost.py).")
+    lines.append(f"GPU-hours are of {cost.GPU_NAME}, at an assumed utilisation; small runs share the card.")
+    if others:
+        lines += ["Only when asked for by name:", *map(_line, others)]
+    return "\n".join(lines)
+
+
+def text_size(data: Mapping[str, Any]) -> str:
+    """Return what the training text takes on disk, at least: 2 bytes a token, and as much again while it is made.
+
+    Examples
+    --------
+    >>> text_size({"min_train_tokens": 2.2e10})
+    'Text: at least 2.2e+10 tokens, 44 GB of token files, and as much again while they are made.'
+    """
+    tokens = data["min_train_tokens"]
+    size = _size(2e-6 * tokens)
+    return f"Text: at least {tokens:.3g} tokens, {size} of token files, and as much again while they are made."
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['sweep']:<11} {row['runs']:5d} {row['new']:5d} {row['tokens']:10.3g} {row['flops']:11.3g}"
+        f" {row['flops_all']:11.3g} {row['core_hours']:11.3g} {row['gpu_hours']:11.3g} {_size(row['disk_mb']):>8}"
+    )
+
+
+def _size(megabytes: float) -> str:
+    for unit in ("MB", "GB", "TB"):
+        if megabytes < 1000 or unit == "TB":
+            return f"{megabytes:.3g} {unit}"
+        megabytes /= 1000
+    raise AssertionError

@@ -1,0 +1,1 @@
+"""Tokens: the tokenizer, the token files of a data set, and the windows that runs read from them."""
