@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.files import read_json, write_json
-from pipeline.plan import cost
+from pipeline.plan import placement
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
 
@@ -61,7 +61,7 @@ def work(shape: Sequence[int], processes: int, device: str, tiny: bool, seconds:
     from pipeline.engines.torch_engine import TorchEngine
 
     run = make_run(shape, tiny)
-    engine = TorchEngine(run, device, compile=compile, slots=cost.CARD_SLOTS // processes)
+    engine = TorchEngine(run, device, compile=compile, slots=placement.CARD_SLOTS // processes)
     rng = np.random.default_rng(os.getpid())
     batches = rng.integers(0, run.n_vocab, (8, run.batch_sequences, run.n_ctx + 1)).astype(np.uint16)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from pipeline.errors import UserError
-from pipeline.plan import catalog, cost
+from pipeline.plan import catalog, cost, placement
 from pipeline.plan.config import check_config
 from pipeline.plan.experiment import Experiment
 from pipeline.plan.imports import code_files
@@ -108,19 +108,19 @@ def priority_of_run(wildcards):
 
 def memory_of_run(wildcards, attempt):
     """Return the memory of a run's job in MB: on a cluster two Snakemakes of 165 MB run in it as well."""
-    memory = cost.host_mb if ON_GPUS else cost.memory_mb
+    memory = placement.host_mb if ON_GPUS else cost.memory_mb
     return (memory(RUNS[wildcards.run]) + 400) * attempt
 
 
 def minutes_of_run(wildcards, attempt):
     """Return the minutes that a run may take."""
-    minutes = cost.gpu_minutes if ON_GPUS else cost.minutes
+    minutes = placement.gpu_minutes if ON_GPUS else cost.minutes
     return minutes(RUNS[wildcards.run]) * attempt
 
 
 def cards_of_run(wildcards):
     """Return the GPUs that a run asks a cluster for."""
-    return cost.cards(RUNS[wildcards.run]) if ON_GPUS else 0
+    return placement.cards(RUNS[wildcards.run]) if ON_GPUS else 0
 
 
 def threads_of_run(wildcards):
@@ -131,8 +131,10 @@ def threads_of_run(wildcards):
 def share_of_run(wildcards):
     """Return the percent of a GPU that a run takes where runs share them (profiles/gpu), above 100 on several."""
     run = RUNS[wildcards.run]
-    slots = cost.CARD_SLOTS * (cost.cards(run) - 1) + cost.card_slots(run)
-    return 100 * slots // cost.CARD_SLOTS
+    slots = placement.CARD_SLOTS * (placement.cards(run) - 1) + placement.card_slots(
+        run
+    )
+    return 100 * slots // placement.CARD_SLOTS
 
 
 def share_of_evaluation(wildcards):

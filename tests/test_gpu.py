@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.engines import Pending, StepResult
-from pipeline.plan import cost
-from pipeline.plan.cost import Fit
+from pipeline.models import family
+from pipeline.plan.placement import Placement, card_bytes, card_slots, cards, place
 from pipeline.plan.run import Run
 
 torch = pytest.importorskip("torch")
@@ -31,12 +31,18 @@ def batch_of(run: Run, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("fields", [{}, {"family": "recurrent", "n_reuse": 2}, {"family": "lstm"}], ids=str)
 @pytest.mark.parametrize(
     "fit",
-    [Fit(2), Fit(7, chunk=3), Fit(3, chunk=1), Fit(2, recompute=True, chunk=1), Fit(1, recompute=True)],
+    [
+        Placement(2),
+        Placement(7, chunk=3),
+        Placement(3, chunk=1),
+        Placement(2, recompute=True, chunk=1),
+        Placement(1, recompute=True),
+    ],
     ids=str,
 )
-def test_a_batch_in_pieces_makes_the_step_of_the_whole(fields: dict, fit: Fit) -> None:
+def test_a_batch_in_pieces_makes_the_step_of_the_whole(fields: dict, fit: Placement) -> None:
     run = tiny(**fields, noise=True)
-    whole, pieces = TorchEngine(run, "cpu"), TorchEngine(run, "cpu", fit=fit)
+    whole, pieces = TorchEngine(run, "cpu"), TorchEngine(run, "cpu", placement=fit)
     for step in range(4):
         results = [engine.step(batch_of(run, step), 0.01, noise=True) for engine in (whole, pieces)]
         assert results[1][:2] == pytest.approx(results[0][:2], rel=1e-4)
@@ -48,7 +54,10 @@ def test_a_batch_in_pieces_makes_the_step_of_the_whole(fields: dict, fit: Fit) -
 
 def test_recomputed_dropout_is_the_dropout_of_the_forward_pass() -> None:
     run = tiny(dropout=0.3)
-    kept, made_again = TorchEngine(run, "cpu", fit=Fit(7)), TorchEngine(run, "cpu", fit=Fit(7, recompute=True, chunk=7))
+    kept, made_again = (
+        TorchEngine(run, "cpu", placement=Placement(7)),
+        TorchEngine(run, "cpu", placement=Placement(7, recompute=True, chunk=7)),
+    )
     for step in range(3):
         results = [engine.step(batch_of(run, step), 0.01) for engine in (kept, made_again)]
         assert results[1].loss == pytest.approx(results[0].loss, rel=1e-5)
@@ -103,7 +112,7 @@ def test_activations_are_those_that_are_counted(precision: str, shape: tuple, mo
 
     def kept(layers: int) -> int:
         run = tiny(n_layer=layers, d_model=d_model, n_head=n_head, n_ctx=64, precision=precision)
-        engine = TorchEngine(run, "cpu", fit=Fit(7))
+        engine = TorchEngine(run, "cpu", placement=Placement(7))
         own = {leaf.untyped_storage().data_ptr() for leaf in engine._leaves}
         sizes = {}
 
@@ -119,7 +128,7 @@ def test_activations_are_those_that_are_counted(precision: str, shape: tuple, mo
         return sum(sizes.values())
 
     run = tiny(n_layer=n_layer, d_model=d_model, n_head=n_head, n_ctx=64, precision=precision)
-    counted = cost.block_bytes(run) * 7 * 64 * n_layer
+    counted = family(run.family).kept_bytes(run, {"float32": 4, "bfloat16": 2}[run.precision]) * 7 * 64 * n_layer
     assert kept(2 * n_layer) - kept(n_layer) == pytest.approx(counted, rel=0.2)
 
 
@@ -130,19 +139,21 @@ def large(n_layer: int, d_model: int, **fields) -> Run:
 
 def test_a_run_gets_what_it_needs_and_no_more() -> None:
     small, middle, xl = large(2, 64, n_steps=1000), large(12, 768), large(48, 1600, optimizer="adafactor")
-    assert (cost.cards(small), cost.card_slots(small)) == (1, 2)
-    assert cost.fits(middle).micro_batch >= 8
-    assert cost.cards(xl) == 8 and not cost.fits(xl, n_cards=8).sharded
-    assert cost.cards(xl, most=2) == 2 and cost.cards(xl, most=1) == 1
-    assert cost.cards(large(48, 1600, batch_sequences=3)) == 1  # a batch is shared in equal parts
-    assert cost.fits(large(48, 4096)) is None  # 190 GB of weights and moments
-    assert cost.fits(large(48, 4096), n_cards=8).sharded
-    assert cost.fits(large(48, 4096, optimizer="adafactor"), memory=40e9, n_cards=8) is None
+    assert (cards(small), card_slots(small)) == (1, 2)
+    assert place(middle).micro_batch >= 8
+    assert cards(xl) == 8 and not place(xl, n_cards=8).sharded
+    assert cards(xl, most=2) == 2 and cards(xl, most=1) == 1
+    assert cards(large(48, 1600, batch_sequences=3)) == 1  # a batch is shared in equal parts
+    assert place(large(48, 4096)) is None  # 190 GB of weights and moments
+    assert place(large(48, 4096), n_cards=8).sharded
+    assert place(large(48, 4096, optimizer="adafactor"), memory=40e9, n_cards=8) is None
     for run in (small, middle, xl):
         for memory in (16e9, 40e9, 80e9):
-            fit = cost.fits(run, memory)
-            assert fit is None or cost.card_bytes(run, fit) <= memory
-    ways = [cost.card_bytes(middle, fit) for fit in (Fit(8, chunk=5), Fit(4, chunk=5), Fit(4, True, chunk=5))]
+            fit = place(run, memory)
+            assert fit is None or card_bytes(run, fit) <= memory
+    ways = [
+        card_bytes(middle, fit) for fit in (Placement(8, chunk=5), Placement(4, chunk=5), Placement(4, True, chunk=5))
+    ]
     assert ways == sorted(ways, reverse=True)
 
 

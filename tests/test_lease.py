@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.engines import lease
 from pipeline.errors import UserError
-from pipeline.plan.cost import CARD_SLOTS
+from pipeline.plan.placement import CARD_SLOTS
 
 HOLDER = """
 import os, sys, time

@@ -11,6 +11,8 @@ from pipeline import models
 from pipeline.engines import Engine, make_engine
 from pipeline.engines.native import available
 from pipeline.errors import UserError
+from pipeline.models import transformer
+from pipeline.models.initial import initial, split
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
 
@@ -99,17 +101,15 @@ def test_lstm_has_8_d_squared_a_layer() -> None:
 
 
 def logits_of(run: Run, tokens: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
-    from pipeline.engines.torch_engine import LOGITS
-
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
     with torch.no_grad():
-        return LOGITS[run.family](tensors, torch.from_numpy(tokens.astype(np.int64)), run).numpy()
+        return engine_logits(run, tensors, torch.from_numpy(tokens.astype(np.int64))).numpy()
 
 
 def shaken(run: Run) -> dict[str, np.ndarray]:
     """First weights with every gain, bias and matrix away from its special value."""
     rng = np.random.default_rng(5)
-    weights = models.split(models.initial(run), run)
+    weights = split(initial(run), run)
     return {name: value + rng.normal(scale=0.1, size=value.shape).astype(np.float32) for name, value in weights.items()}
 
 
@@ -224,9 +224,7 @@ def test_the_torch_engine_steps_as_plain_adamw(fields: dict) -> None:
 
 
 def engine_logits(run: Run, weights: dict, tokens: torch.Tensor) -> torch.Tensor:
-    from pipeline.engines.torch_engine import LOGITS
-
-    return LOGITS[run.family](weights, tokens, run)
+    return transformer.head(weights, models.family(run.family).hidden(weights, tokens, run))
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -276,19 +274,19 @@ def test_bfloat16_and_adafactor_learn() -> None:
 
 def test_positions_start_as_sinusoids() -> None:
     run = tiny(position_sinusoids=0.25)
-    position = models.split(models.initial(run), run)["position"]
+    position = split(initial(run), run)["position"]
     assert float((position**2).mean()) ** 0.5 == pytest.approx(0.25)
     # Two columns of one frequency turn: the rows k apart have the same products wherever they stand.
     products = position @ position.T
     for k in range(run.n_ctx):
         np.testing.assert_allclose(np.diagonal(products, k), products[0, k], atol=1e-5)
-    others = [models.split(models.initial(one), one) for one in (run, tiny())]
+    others = [split(initial(one), one) for one in (run, tiny())]
     np.testing.assert_array_equal(others[0]["embedding"], others[1]["embedding"])
 
 
 def test_seed_and_shape_decide_the_first_weights() -> None:
     for family in ("transformer", "lstm"):
-        one, same, other = (models.initial(tiny(family=family, seed=seed)) for seed in (1, 1, 2))
+        one, same, other = (initial(tiny(family=family, seed=seed)) for seed in (1, 1, 2))
         np.testing.assert_array_equal(one, same)
         assert not np.any((one == other) & (one != 0) & (one != 1))
 

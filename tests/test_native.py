@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipeline import models
 from pipeline.engines import native
 from pipeline.errors import UserError
-from pipeline.models import lstm
-from pipeline.models.layout import initial, layout, views
+from pipeline.models import lstm, transformer
+from pipeline.models import parameters as layout
+from pipeline.models.initial import initial
+from pipeline.models.initial import split as views
 from pipeline.plan.run import Run
 
 if not native.available():
@@ -49,7 +50,7 @@ SMALL = make_run(2, 32, 2, 96, 24, 61)
 
 def make_parameters(run: Run) -> np.ndarray:
     """Initial parameters with gains and biases moved away from one and zero."""
-    flat = initial(run, run.seed)
+    flat = initial(run)
     return flat + np.float32(0.05) * np.random.default_rng(5).standard_normal(len(flat), dtype=np.float32)
 
 
@@ -146,15 +147,15 @@ LSTMS = [
 def lstm_case(n_layer, d_model, n_ctx, n_vocab, batch) -> tuple[Run, np.ndarray, np.ndarray, torch.Tensor, np.ndarray]:
     """A run, parameters off their first values, tokens, and from torch in float64 the losses and the gradient."""
     run = make_run(n_layer, d_model, 1, 1, n_ctx, n_vocab, family="lstm")
-    flat = models.initial(run)
+    flat = initial(run)
     flat = flat + np.float32(0.05) * np.random.default_rng(5).standard_normal(len(flat), dtype=np.float32)
     tokens = make_tokens(run, batch)
     leaf = torch.tensor(flat, dtype=torch.float64, requires_grad=True)
-    sizes = dict(models.parameters(run))
+    sizes = dict(layout(run))
     parts = torch.split(leaf, [math.prod(size) for size in sizes.values()])
     weights = {name: part.reshape(size) for (name, size), part in zip(sizes.items(), parts, strict=True)}
     text = torch.from_numpy(tokens.astype(np.int64))
-    logits = lstm.logits(weights, text[:, :-1], run).transpose(1, 2)
+    logits = transformer.head(weights, lstm.hidden(weights, text[:, :-1], run)).transpose(1, 2)
     losses = F.cross_entropy(logits, text[:, 1:], reduction="none")
     losses.mean().backward()
     return run, flat, tokens, losses.detach(), leaf.grad.numpy()
@@ -166,9 +167,9 @@ def test_lstm_equals_torch(case):
     engine = native.NativeEngine(run, parameters=flat)
     loss, got = engine.gradient(tokens)
     assert loss == pytest.approx(losses.mean().item(), rel=1e-6)
-    for name, wanted in models.split(gradient, run).items():
+    for name, wanted in views(gradient, run).items():
         scale = np.abs(wanted).max()
-        np.testing.assert_allclose(models.split(got, run)[name], wanted, rtol=0, atol=5e-6 * scale, err_msg=name)
+        np.testing.assert_allclose(views(got, run)[name], wanted, rtol=0, atol=5e-6 * scale, err_msg=name)
     np.testing.assert_allclose(engine.evaluate(tokens), losses.sum(0).numpy(), rtol=2e-6)
 
 

@@ -26,6 +26,16 @@ def test_golden_ids_hold_the_defaults_still():
     assert recurrent.id == "recurrent-2x64x4-b16-s100-d5000-145df18f36"
 
 
+def test_raising_the_recipe_moves_every_id_and_old_files_keep_theirs(monkeypatch):
+    before = Run(**BASE)
+    monkeypatch.setitem(Run.__init__.__kwdefaults__, "recipe", 2)
+    monkeypatch.setattr(Run.__dataclass_fields__["recipe"], "default", 2)
+    assert Run(**BASE).recipe == 2
+    assert Run(**BASE).id != before.id
+    assert Run.from_json(before.to_json()) == before
+    assert Run.from_json(Run(**BASE).to_json()) == Run(**BASE)
+
+
 def test_numbers_of_one_value_give_one_id():
     assert Run(**BASE | {"n_steps": 100.0, "clip": 1}).id == Run(**BASE).id
     assert Run(**BASE | {"d_ff": 256}).id == Run(**BASE).id
@@ -66,7 +76,7 @@ def test_json_round_trip_and_is_canonical():
         ({"n_vocab": 70_000}, "n_vocab: 70000 is above 65536"),
         ({"warmup_steps": 100}, "warmup_steps: 100 is not below n_steps 100"),
         ({"dropout": 1.0}, "dropout: 1.0 is outside 0.0 to 0.9"),
-        ({"family": "lstm", "n_layer": 0}, "n_layer: 0 is for family transformer only"),
+        ({"family": "lstm", "n_layer": 0}, "n_layer: 0 is below 1, the least of family"),
     ],
 )
 def test_a_wrong_field_is_named(change, word):

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.plan.sweeps import learning_rate, runs_of_sweep
+from pipeline.plan.sweeps import peak_rate, runs_of_sweep
 
 
 def config(**sweep):
@@ -63,9 +63,9 @@ def test_batches_in_tokens():
 def test_learning_rate_rule_and_factor():
     run = members(shape=[2, 64], lr_factor=[0.5])[0].run
     assert run.lr == pytest.approx(0.5 * 0.01 * (98_304 / 1e5) ** -0.5, rel=1e-3)
-    assert learning_rate({"rule": "kaplan"}, 1_500_000_000) == pytest.approx(2.9e-4, rel=0.02)
+    assert peak_rate({"rule": "kaplan"}, 1_500_000_000) == pytest.approx(2.9e-4, rel=0.02)
     with pytest.raises(UserError, match="no positive rate"):
-        learning_rate({"rule": "kaplan"}, 2 * 10**10)
+        peak_rate({"rule": "kaplan"}, 2 * 10**10)
 
 
 def test_shapes_that_are_only_shown():

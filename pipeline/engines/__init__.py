@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.engines import lease
 from pipeline.engines.distributed import Group, local_card
 from pipeline.errors import UserError
-from pipeline.plan import cost
+from pipeline.plan.placement import card_slots
 from pipeline.plan.run import Run
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Engine(Protocol):
         ...
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return a copy of the weights, float32, named and shaped as in `pipeline.models.layout`."""
+        """Return a copy of the weights, float32, named and shaped as in `pipeline.models.parameters`."""
         ...
 
     def set_weights(self, weights: dict[str, np.ndarray]) -> None:
@@ -154,7 +154,7 @@ def make_engine(
 
     if not cuda:
         return TorchEngine(run, "cpu", threads, compile)
-    slots = cost.card_slots(run, lease.card_bytes())
+    slots = card_slots(run, lease.card_bytes())
     held = lease.take(lease.visible_cards(), slots)
     made = TorchEngine(run, f"cuda:{held.numbers[0]}", threads, compile, slots=slots)
     made.lease = held  # the card is this process's as long as the engine is

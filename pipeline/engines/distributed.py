@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from pipeline.engines import lease
-from pipeline.plan import cost
+from pipeline.plan.placement import cards
 from pipeline.plan.run import Run
 
 TIMEOUT = timedelta(hours=1)
@@ -98,7 +98,7 @@ def become_several(run: Run, arguments: Sequence[str]) -> None:
     visible = lease.visible_cards() if lease.has_driver() else []
     if len(visible) < 2 or started_by_torchrun():
         return
-    wanted = cost.cards(run, most=len(visible), memory=lease.card_bytes())
+    wanted = cards(run, most=len(visible), memory=lease.card_bytes())
     if wanted == 1:
         return
     held = lease.take(visible, n_cards=wanted)

@@ -1,6 +1,6 @@
 """Cards for the processes of one machine: each takes free parts of a card, and has them until it ends.
 
-A card has `cost.CARD_SLOTS` slots. A slot is a file, and whoever holds its lock (flock) holds the slot: the system
+A card has `placement.CARD_SLOTS` slots. A slot is a file, and whoever holds its lock (flock) holds the slot: the system
 gives it back when the process ends, however it ends. Small runs so share a card, and many processes spread over all
 cards. Whoever comes first is served first: a large run that waits for a whole card is not passed by small ones.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import UserError
-from pipeline.plan.cost import CARD_SLOTS
+from pipeline.plan.placement import CARD_SLOTS
 
 WAIT_SECONDS = 0.2
 """Between two looks for a free slot."""

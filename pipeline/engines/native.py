@@ -26,8 +26,9 @@ import numpy as np
 from pipeline.engines import StepResult
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
-from pipeline.models import initial, split
+from pipeline.models import family
 from pipeline.models import parameters as layout
+from pipeline.models.initial import initial, split
 from pipeline.plan.run import Run
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -147,9 +148,7 @@ def available() -> bool:
 
 def supports(run: Run) -> bool:
     """Return whether the kernel computes what the run says."""
-    if run.family == "lstm" and run.dropout:
-        return False
-    return run.optimizer == "adamw" and run.n_ctx < 1 << 16
+    return "native" in family(run.family).engines(run) and run.optimizer == "adamw" and run.n_ctx < 1 << 16
 
 
 @functools.cache
@@ -215,7 +214,7 @@ class NativeEngine:
             operands = "float32" if run.precision == "float32" else short_operands()
         self.operands, self._library = operands, _library(operands)
         self._engine = self._library.native_create(
-            ctypes.byref(_Shape(*(getattr(run, name) for name, _ in _Shape._fields_[:-1]), run.family == "lstm")),
+            ctypes.byref(_Shape(*(getattr(run, name) for name, _ in _Shape._fields_[:-1]), family(run.family).KERNEL)),
             ctypes.byref(_Settings(*(getattr(run, name) for name, _ in _Settings._fields_))),
         )
         if not self._engine:

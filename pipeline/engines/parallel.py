@@ -15,12 +15,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from pipeline import models
 from pipeline.engines.distributed import Group
 from pipeline.engines.torch_engine import TorchEngine, chunked_losses
 from pipeline.errors import UserError
-from pipeline.models import transformer
-from pipeline.plan import cost
+from pipeline.models import family, transformer
+from pipeline.models.initial import initial, split
+from pipeline.plan.placement import Placement, place
 from pipeline.plan.run import Run
 
 
@@ -35,13 +35,13 @@ def parallel_engine(
         When the run does not fit on so many cards.
     """
     if device == "cpu":
-        fit = cost.Fit(micro_batch=run.batch_sequences)
+        placement = Placement(micro_batch=run.batch_sequences)
     else:
-        fit = cost.fits(run, torch.cuda.get_device_properties(device).total_memory, group.size)
-        if fit is None:
+        placement = place(run, torch.cuda.get_device_properties(device).total_memory, group.size)
+        if placement is None:
             raise UserError(f"{run.id} does not fit on {group.size} cards like this one")
-    kind = ShardedEngine if fit.sharded else ReplicatedEngine
-    return kind(run, group, device, threads, compile, fit)
+    kind = ShardedEngine if placement.sharded else ReplicatedEngine
+    return kind(run, group, device, threads, compile, placement)
 
 
 class ReplicatedEngine(TorchEngine):
@@ -49,15 +49,17 @@ class ReplicatedEngine(TorchEngine):
 
     Parameters
     ----------
-    run, device, threads, compile, fit
-        As in `TorchEngine`; `fit.micro_batch` counts the sequences of one process.
+    run, device, threads, compile, placement
+        As in `TorchEngine`; `placement.micro_batch` counts the sequences of one process.
     group
         The processes.
     """
 
-    def __init__(self, run: Run, group: Group, device: str, threads: int, compile: bool | None, fit: cost.Fit) -> None:
+    def __init__(
+        self, run: Run, group: Group, device: str, threads: int, compile: bool | None, placement: Placement
+    ) -> None:
         self.group = group
-        super().__init__(run, device, threads, compile, fit)
+        super().__init__(run, device, threads, compile, placement)
 
     def evaluate(self, tokens: np.ndarray) -> np.ndarray:
         """Return the summed loss by position: each process takes its share of the windows."""
@@ -92,13 +94,15 @@ class ReplicatedEngine(TorchEngine):
 class ShardedEngine(ReplicatedEngine):
     """A part of every weight in each process (FSDP2); each must have the same share of a batch and of its halves."""
 
-    def __init__(self, run: Run, group: Group, device: str, threads: int, compile: bool | None, fit: cost.Fit) -> None:
+    def __init__(
+        self, run: Run, group: Group, device: str, threads: int, compile: bool | None, placement: Placement
+    ) -> None:
         half = run.batch_sequences // 2
         batches = (half, run.batch_sequences - half) if run.noise else (run.batch_sequences,)
         uneven = any(sequences % group.size for sequences in batches)
-        if run.family != "transformer" or run.optimizer != "adamw" or uneven:
+        if not family(run.family).SHARDS or run.optimizer != "adamw" or uneven:
             raise UserError(f"{run.id} can't be sharded over {group.size} processes")
-        super().__init__(run, group, device, threads, False, fit)
+        super().__init__(run, group, device, threads, False, placement)
 
     def evaluate(self, tokens: np.ndarray) -> np.ndarray:
         """Return the summed loss by position; all processes make equally many calls, as their weights are shared."""
@@ -107,8 +111,8 @@ class ShardedEngine(ReplicatedEngine):
         return super().evaluate(tokens[:even]) + rest
 
     def _make_weights(self) -> dict[str, Tensor]:
-        first = models.split(models.initial(self.run), self.run)
-        self._model = Model(self.run, {name: torch.tensor(value) for name, value in first.items()}, self.fit)
+        first = split(initial(self.run), self.run)
+        self._model = Model(self.run, {name: torch.tensor(value) for name, value in first.items()}, self.placement)
         mesh = init_device_mesh(self.device.type, (self.group.size,))
         for block in self._model.blocks:
             fully_shard(block, mesh=mesh)
@@ -124,7 +128,7 @@ class ShardedEngine(ReplicatedEngine):
         total = torch.zeros((), device=self.device)
         for leaf in self._leaves:
             leaf.grad = None
-        for part in mine.split(self.fit.micro_batch):
+        for part in mine.split(self.placement.micro_batch):
             loss = self._losses(part, self.run.dropout).mean() * (len(part) / len(mine))
             loss.backward()  # FSDP takes the mean over the processes
             total += loss.detach()
@@ -150,10 +154,10 @@ class ShardedEngine(ReplicatedEngine):
 class Model(nn.Module):
     """A Transformer as modules, one a block: what FSDP puts together and takes apart."""
 
-    def __init__(self, run: Run, weights: transformer.Weights, fit: cost.Fit) -> None:
+    def __init__(self, run: Run, weights: transformer.Weights, placement: Placement) -> None:
         super().__init__()
-        self._run, self._fit = run, fit
-        self.blocks = nn.ModuleList(Block(run, weights, number, fit.recompute) for number in range(run.n_layer))
+        self._run, self._placement = run, placement
+        self.blocks = nn.ModuleList(Block(run, weights, number, placement.recompute) for number in range(run.n_layer))
         for name, value in weights.items():
             if not name.startswith("block."):
                 self.register_parameter(_slashes(name), nn.Parameter(value))
@@ -164,7 +168,7 @@ class Model(nn.Module):
         x = transformer.embed(own, tokens[:, :-1], dropout)
         for block in self.blocks:
             x = block(x, dropout)
-        return chunked_losses(own, x, tokens[:, 1:], self._fit.chunk)
+        return chunked_losses(own, x, tokens[:, 1:], self._placement.chunk)
 
     def weight(self, name: str) -> nn.Parameter:
         """Return a weight by its name in the layout."""

@@ -1,7 +1,7 @@
 """The torch engine: every family, optimizer and precision, on any device.
 
 Kept plain on a CPU: there it is the reference that the native kernel is tested against. On a GPU a batch goes through
-in micro-batches that fit (`pipeline.plan.cost`), logits of a large vocabulary are made piece by piece, long runs are
+in micro-batches (`pipeline.plan.placement`), logits of a large vocabulary are made piece by piece, long runs are
 compiled, steps of a fixed form are replayed as one CUDA graph, and what a step measured stays on the device until it is
 read. None of that changes a result by more than rounding; what fails of it is left out with a line that says so.
 """
@@ -16,16 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline import models
 from pipeline.engines import Pending, StepResult, measured
 from pipeline.engines.cuda_graph import Replayed
 from pipeline.errors import UserError
-from pipeline.models import lstm, recurrent, transformer
-from pipeline.plan import cost
+from pipeline.models import family, transformer
+from pipeline.models.initial import initial, split
+from pipeline.plan.cost import gpu_seconds
+from pipeline.plan.placement import CARD_SLOTS, Placement, place
 from pipeline.plan.run import Run
 
-LOGITS = {"transformer": transformer.logits, "recurrent": recurrent.logits, "lstm": lstm.logits}
-HIDDEN = {"transformer": transformer.hidden, "recurrent": recurrent.hidden}
 EVALUATION_TOKENS = 16_384
 """Tokens evaluated at once, to bound the memory of the logits."""
 COMPILE_SECONDS = 600
@@ -45,10 +44,10 @@ class TorchEngine:
         Threads of operations on the CPU.
     compile
         Compile the loss and its gradient with torch.compile; None compiles long runs on a GPU.
-    fit
+    placement
         How a batch is put through the device; by default as a GPU's memory asks for it, and in one piece on a CPU.
     slots
-        Parts of the GPU that are this engine's, of `cost.CARD_SLOTS`.
+        Parts of the GPU that are this engine's, of `placement.CARD_SLOTS`.
 
     Raises
     ------
@@ -64,44 +63,44 @@ class TorchEngine:
         device: str = "cpu",
         threads: int = 1,
         compile: bool | None = False,
-        fit: cost.Fit | None = None,
-        slots: int = cost.CARD_SLOTS,
+        placement: Placement | None = None,
+        slots: int = CARD_SLOTS,
     ) -> None:
         torch.set_num_threads(threads)
-        self.run, self.device = run, torch.device(device)
+        self.run, self.device, self._family = run, torch.device(device), family(run.family)
         self._on_card = self.device.type == "cuda"
         if self._on_card:
             self.device = torch.device("cuda", self.device.index or 0)
             torch.cuda.set_device(self.device)
             if run.precision == "bfloat16":
                 torch.set_float32_matmul_precision("high")  # for what autocast leaves in float32
-        self.fit = fit or self._fit_device(slots)
+        self.placement = placement or self._place(slots)
         self._weights = self._make_weights()
         self._leaves = list(self._weights.values())
-        steps_alike = run.optimizer == "adamw" and not run.dropout and not self.fit.recompute
+        steps_alike = run.optimizer == "adamw" and not run.dropout and not self.placement.recompute
         self._has_graph = self._on_card and steps_alike and self._alone()
         self._optimizer = _optimizer(run, self._leaves, self._has_graph)
         self._compiled = None
-        if compile or (compile is None and self._on_card and cost.gpu_seconds(run) > COMPILE_SECONDS):
+        if compile or (compile is None and self._on_card and gpu_seconds(run) > COMPILE_SECONDS):
             self._compiled = torch.compile(self._losses)
         self._steps = 0
         self._forget_graph()
 
-    def _fit_device(self, slots: int) -> cost.Fit:
+    def _place(self, slots: int) -> Placement:
         """Return how a batch is put through this device."""
         if not self._on_card:
-            return cost.Fit(micro_batch=self.run.batch_sequences)
-        memory = torch.cuda.get_device_properties(self.device).total_memory * slots / cost.CARD_SLOTS
-        fit = cost.fits(self.run, memory)
-        if fit is None:
+            return Placement(micro_batch=self.run.batch_sequences)
+        memory = torch.cuda.get_device_properties(self.device).total_memory * slots / CARD_SLOTS
+        placement = place(self.run, memory)
+        if placement is None:
             raise UserError(f"{self.run.id} does not fit into {memory / 1e9:.0f} GB of a GPU: it needs several cards")
-        return fit
+        return placement
 
     def _make_weights(self) -> dict[str, Tensor]:
         """Return the first weights by name, as leaves that take gradients."""
         return {
             name: torch.tensor(value, device=self.device, requires_grad=True)
-            for name, value in models.split(models.initial(self.run), self.run).items()
+            for name, value in split(initial(self.run), self.run).items()
         }
 
     def step(self, tokens: np.ndarray, lr: float, noise: bool = False) -> StepResult | Pending:
@@ -212,20 +211,19 @@ class TorchEngine:
         """Return the loss of each token: (batch, n_ctx + 1) -> (batch, n_ctx)."""
         run, targets = self.run, tokens[:, 1:]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast()):
-            if not self.fit.chunk or run.family == "lstm":
-                logits = LOGITS[run.family](self._weights, tokens[:, :-1], run, dropout)
-            else:
-                x = HIDDEN[run.family](self._weights, tokens[:, :-1], run, dropout, self.fit.recompute)
-                return chunked_losses(self._weights, x, targets, self.fit.chunk)
+            x = self._family.hidden(self._weights, tokens[:, :-1], run, dropout, self.placement.recompute)
+            if self.placement.chunk:
+                return chunked_losses(self._weights, x, targets, self.placement.chunk)
+            logits = transformer.head(self._weights, x)
         return token_losses(logits, targets)
 
     def _autocast(self) -> bool:
-        """Return whether matrix products are in bfloat16; on a GPU autocast would make LSTMs float16: they stay."""
-        return self.run.precision == "bfloat16" and not (self._on_card and self.run.family == "lstm")
+        """Return whether matrix products are in bfloat16: not where a card's autocast would take another format."""
+        return self.run.precision == "bfloat16" and (self._family.AUTOCAST_ON_CARD or not self._on_card)
 
     def _gradients(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the mean loss of sequences and its gradients, summed over micro-batches."""
-        parts = tokens.split(self.fit.micro_batch)
+        parts = tokens.split(self.placement.micro_batch)
         if len(parts) == 1:
             return self._backward(tokens)
         loss, gradients = torch.zeros((), device=self.device), None

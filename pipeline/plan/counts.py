@@ -2,13 +2,14 @@
 
 Symbols as in the paper: N non-embedding parameters, n_layer, d = d_model = d_attn, d_ff, n_ctx, n_vocab. Biases and
 layer-norm parameters are left out, as the paper does. Every multiply-accumulate is 2 FLOPs; backward costs twice
-the forward pass. An LSTM layer has 8 d^2 weights: four gates, each with an input and a recurrent d x d matrix.
+the forward pass. What differs from family to family is in `pipeline.models`; here are the conventions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.models import family
 from pipeline.plan.run import Run
 
 
@@ -56,24 +57,17 @@ def count(run: Run) -> Counts:
     >>> round(count(Run(**shape)).n_params_embedding / 1e7, 2)
     8.2
     """
-    d = run.d_model
-    if run.family == "lstm":
-        n_params = 8 * run.n_layer * d * d
-        embedding = run.n_vocab * d
-        context = 0
-    else:
-        n_params = 2 * d * run.n_layer * (2 * d + run.d_ff)
-        embedding = (run.n_vocab + run.n_ctx) * d
-        context = 2 * run.n_layer * run.n_reuse * run.n_ctx * d
+    kind = family(run.family)
+    n_params, context = kind.n_params(run), kind.context_flops(run)
     applied = n_params * run.n_reuse
-    head = run.n_vocab * d
+    head = run.n_vocab * run.d_model
     return Counts(
         n_params=n_params,
         n_params_reuse=applied,
-        n_params_embedding=embedding,
+        n_params_embedding=kind.n_params_embedding(run),
         n_params_head=head,
         flops=6.0 * applied,
         flops_context=6.0 * applied + 3.0 * context,
         flops_head=6.0 * (applied + head),
-        flops_all=6.0 * (applied + head) + 3.0 * (context + 4 * d),
+        flops_all=6.0 * (applied + head) + 3.0 * (context + 4 * run.d_model),
     )

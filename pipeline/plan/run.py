@@ -13,11 +13,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.models import FAMILIES, family
 
-FAMILIES = ("transformer", "recurrent", "lstm")
 SCHEDULES = ("cosine", "linear", "constant", "inverse_sqrt", "cosine_cycles", "step")
 OPTIMIZERS = ("adamw", "adafactor")
 PRECISIONS = ("float32", "bfloat16")
+RECIPE = 1
+"""Raised by hand when training computes something else than before (tests/test_golden_curves.py): all ids move."""
 
 
 def canonical_json(value: Any) -> str:
@@ -117,8 +119,8 @@ class Run:
     """Log-spaced steps whose weights are kept besides the final ones."""
     noise: bool = False
     """Measure the gradient noise scale, in every step; a row of the curve holds the mean since the last one."""
-    recipe: int = 1
-    """Raised by hand when the trainer's meaning changes."""
+    recipe: int = RECIPE
+    """What the trainer's fields mean; see `RECIPE`."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -187,10 +189,12 @@ class Run:
             raise UserError(f"n_head: {self.n_head} does not divide d_model {self.d_model}")
         if self.n_vocab > 65_536:
             raise UserError(f"n_vocab: {self.n_vocab} is above 65536, the most that a 16-bit token file holds")
-        if self.n_reuse > 1 and self.family != "recurrent":
-            raise UserError(f"n_reuse: {self.n_reuse} needs family recurrent, not {self.family}")
-        if self.family != "transformer" and self.n_layer == 0:
-            raise UserError(f"n_layer: 0 is for family transformer only, not {self.family}")
+        kind = family(self.family)
+        if self.n_reuse > 1 and not kind.REUSES:
+            allowed = " or ".join(name for name, other in FAMILIES.items() if other.REUSES)
+            raise UserError(f"n_reuse: {self.n_reuse} needs family {allowed}, not {self.family}")
+        if self.n_layer < kind.LEAST_LAYERS:
+            raise UserError(f"n_layer: {self.n_layer} is below {kind.LEAST_LAYERS}, the least of family {self.family}")
         if self.warmup_steps >= self.n_steps:
             raise UserError(f"warmup_steps: {self.warmup_steps} is not below n_steps {self.n_steps}")
         if self.patience and not self.evaluate_every:
@@ -204,9 +208,12 @@ class Run:
         return self.batch_sequences * self.n_ctx
 
     def differing(self) -> dict[str, Any]:
-        """Return the fields without a default, and those that differ from it."""
+        """Return the fields without a default, and those that differ from it.
+
+        The default of `recipe` is the first one, 1, for ever: to raise it is to move all ids.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        defaults = {field.name: field.default for field in fields(self)} | {"d_ff": 4 * self.d_model}
+        defaults = {field.name: field.default for field in fields(self)} | {"d_ff": 4 * self.d_model, "recipe": 1}
         return {name: value for name, value in values.items() if value != defaults[name]}
 
     def to_json(self) -> str:
@@ -216,7 +223,7 @@ class Run:
     @classmethod
     def from_json(cls, text: str) -> Run:
         """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
+        return cls(**{"recipe": 1} | json.loads(text))
 
     @property
     def id(self) -> str:

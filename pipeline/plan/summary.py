@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.plan import cost
 from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
+from pipeline.plan.placement import gpu_hours
 from pipeline.plan.run import Run
 from pipeline.plan.sweeps import runs_of_sweep
 
@@ -34,7 +35,7 @@ def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "flops": sum(count(run).flops * run.n_steps * run.batch_tokens for run in new),
                 "flops_all": sum(cost.flops(run) for run in new),
                 "core_hours": sum(cost.seconds(run) for run in new) / 3600,
-                "gpu_hours": sum(cost.gpu_hours(run) for run in new),
+                "gpu_hours": sum(gpu_hours(run) for run in new),
                 "disk_mb": sum(cost.disk_mb(run) for run in new),
             }
         )

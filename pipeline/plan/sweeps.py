@@ -59,7 +59,7 @@ class Member:
     """False for a shape that is shown but not fitted."""
 
 
-def learning_rate(rule: Mapping[str, Any], n_params: int) -> float:
+def peak_rate(rule: Mapping[str, Any], n_params: int) -> float:
     """Return the peak learning rate of a model of `n_params` non-embedding parameters.
 
     `kaplan` is the paper's Eq D.1, 0.003239 - 0.0001395 ln N, which ends at N = 1e10. `power` is
@@ -72,9 +72,9 @@ def learning_rate(rule: Mapping[str, Any], n_params: int) -> float:
 
     Examples
     --------
-    >>> round(learning_rate({"rule": "kaplan"}, 10**6), 5)
+    >>> round(peak_rate({"rule": "kaplan"}, 10**6), 5)
     0.00131
-    >>> learning_rate({"rule": "power", "coefficient": 0.01, "exponent": 0.5, "most": 1.0}, 10**7)
+    >>> peak_rate({"rule": "power", "coefficient": 0.01, "exponent": 0.5, "most": 1.0}, 10**7)
     0.001
     """
     n_params = max(n_params, SMALLEST_N)
@@ -176,7 +176,7 @@ def _member(settings: dict[str, Any], shown_only: list, config: Config, tokens_i
     if warmup is not None and "warmup_steps" not in fields_:
         fields_["warmup_steps"] = min(fields_["n_steps"] - 1, math.ceil(warmup * fields_["n_steps"]))
     if "lr" not in fields_:
-        fields_["lr"] = float(f"{lr_factor * learning_rate(config['learning_rate'], n_params):.4g}")
+        fields_["lr"] = float(f"{lr_factor * peak_rate(config['learning_rate'], n_params):.4g}")
     return Member(Run(**fields_), label, [n_layer, d_model] not in [list(s[:2]) for s in shown_only])
 
 
