@@ -20,9 +20,7 @@ from pipeline.plan.run import Run
 from pipeline.tokens import windows
 from pipeline.train.__main__ import main
 
-MESSAGE = (
-    "training computes something else than it did: raise Run.recipe (the default in pipeline/plan/run.py), or undo"
-)
+MESSAGE = "training computes something else than it did: raise Run.recipe (RECIPE in pipeline/plan/run.py), or undo"
 TOLERANCE = 2e-4
 """Relative; the two engines, and processors without wide vectors, are within 1e-5 of each other."""
 CASES = {

@@ -206,8 +206,8 @@ def test_missing_files_and_bad_runs_are_refused_in_one_line(tiny_run, tiny_token
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "meta.json").write_text('{"vocabulary": 64}')
     assert error(run, tmp_path / "half").startswith(f"error: {tmp_path}/half/train.bin: no token file")
-    assert error("{", tiny_tokens).startswith("error: --run: not the JSON of a run")
-    assert error('{"depth": 3}', tiny_tokens).startswith("error: --run: not the JSON of a run")
+    assert error("{", tiny_tokens).startswith("error: run: not the JSON of a run")
+    assert error('{"depth": 3}', tiny_tokens).startswith("error: run: not the JSON of a run")
     assert error(run.replace('"lr":0.01', '"lr":100'), tiny_tokens).startswith("error: lr: 100.0 is outside")
     assert list(tmp_path.glob("*.parquet")) == []
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from pipeline.errors import UserError, command
 from pipeline.files import atomic_path, read_json
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
+from pipeline.train.results import CURVE, EVALUATION, read_curve
 
 RUN_COLUMNS = (
     *("family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_vocab", "n_reuse", "batch_sequences"),
@@ -77,21 +77,6 @@ def curve_table(curve: pd.DataFrame, run: Run, status: str, n_train_tokens: int)
     return table
 
 
-def read_curve(path: str | Path) -> tuple[pd.DataFrame, Run, str]:
-    """Return the rows of a curve.parquet, its run, and its status.
-
-    Raises
-    ------
-    UserError
-        When the file is not a curve.
-    """
-    table = pq.read_table(path)
-    metadata = table.schema.metadata or {}
-    if b"run" not in metadata or b"status" not in metadata:
-        raise UserError(f"{path}: not a curve: its metadata lack run and status")
-    return table.to_pandas(), Run.from_json(metadata[b"run"].decode()), metadata[b"status"].decode()
-
-
 def gather(
     sweep: str, members: dict[str, tuple[str, bool]], runs: str | Path, n_train_tokens: int, evaluations: bool
 ) -> pd.DataFrame:
@@ -112,11 +97,11 @@ def gather(
     """
     tables = []
     for run_id, (label, fitted) in members.items():
-        curve, run, status = read_curve(Path(runs) / run_id / "curve.parquet")
+        curve, run, status, _ = read_curve(Path(runs) / run_id / CURVE)
         if run.id != run_id:
             raise UserError(f"{runs}/{run_id}/curve.parquet: holds the run {run.id}")
         if evaluations:
-            rows = pd.read_parquet(Path(runs) / run_id / "evaluation.parquet")
+            rows = pd.read_parquet(Path(runs) / run_id / EVALUATION)
             table = rows.assign(**run_columns(run, n_train_tokens), status=status)
             table["final"] = table["step"] == table["step"].max()
             table["n_tokens"] = table["step"] * run.batch_tokens

@@ -222,8 +222,17 @@ class Run:
 
     @classmethod
     def from_json(cls, text: str) -> Run:
-        """Read what `to_json` wrote."""
-        return cls(**{"recipe": 1} | json.loads(text))
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        UserError
+            When the text is not the JSON of a run, or its fields are wrong.
+        """
+        try:
+            return cls(**{"recipe": 1} | json.loads(text))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise UserError(f"run: not the JSON of a run ({error})") from error
 
     @property
     def id(self) -> str:

@@ -16,22 +16,17 @@ from pipeline.errors import command
 from pipeline.files import atomic_path, write_json
 from pipeline.plan.experiment import Experiment
 from pipeline.report import costs, page
+from pipeline.train.results import CURVE, read_curve
 
 
 def diverged(experiment: Experiment, runs: Path) -> list[dict[str, str]]:
     """Return the runs that diverged, with the reason that their curve records and the sweeps that want them."""
-    import pyarrow.parquet as pq
-
     found = []
     for run_id in experiment.runs:
-        path = runs / run_id / "curve.parquet"
-        if not path.is_file():
-            continue
-        metadata = pq.read_schema(path).metadata or {}
-        if metadata.get(b"status") == b"diverged":
+        path = runs / run_id / CURVE
+        if path.is_file() and (curve := read_curve(path)).status == "diverged":
             names = [name for name, members in experiment.sweeps.items() if run_id in {m.run.id for m in members}]
-            reason = metadata.get(b"reason", b"").decode()
-            found.append({"run": run_id, "sweeps": ", ".join(names), "reason": reason})
+            found.append({"run": run_id, "sweeps": ", ".join(names), "reason": curve.reason})
     return found
 
 

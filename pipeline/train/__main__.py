@@ -14,7 +14,6 @@ all steps with its share of every batch; the first writes the files.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import signal
 import sys
@@ -51,14 +50,6 @@ def signals_to(trainer: Trainer) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def read_run(text: str) -> Run:
-    """Return the run of a JSON text given on the command line."""
-    try:
-        return Run.from_json(text)
-    except (json.JSONDecodeError, TypeError) as error:
-        raise UserError(f"--run: not the JSON of a run ({error})") from error
 
 
 def open_data(run: Run, folder: Path) -> tuple[Windows, np.ndarray]:
@@ -100,19 +91,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def file_names(run: Run, options: argparse.Namespace) -> list[str]:
-    """Return the names of the files that the run leaves, the curve last."""
-    weights = ["model.safetensors"] + ["snapshots.safetensors"] * bool(run.snapshots)
-    return weights * options.keep_weights + [options.output.name]
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one run and write its files: weights first, curve last."""
     clock = Clock()
     options = parse(argv)
-    run = read_run(options.run)
-    folder, files = options.output.parent, file_names(run, options)
+    run = Run.from_json(options.run)
+    if options.output.name != results.CURVE:
+        raise UserError(f"--output: {options.output} does not end in {results.CURVE}")
+    folder, files = options.output.parent, results.file_names(run, options.keep_weights)
     if options.finished and finished.put_back(folder, options.finished, files):
         print("finished before: its files are put back", file=sys.stderr)
         return 0
@@ -146,9 +133,9 @@ def write(trainer: Trainer, options: argparse.Namespace, files: Sequence[str]) -
     if not trainer.group.leads:
         return
     if options.keep_weights:
-        results.write_weights(folder / "model.safetensors", weights, run, step)
+        results.write_weights(folder / results.WEIGHTS, weights, run, step)
         if run.snapshots:
-            results.write_weights(folder / "snapshots.safetensors", trainer.snapshots(before=step), run, step)
+            results.write_snapshots(folder / results.SNAPSHOTS, trainer.snapshots(before=step), run, step)
     results.write_curve(options.output, run, trainer.progress)
     if options.finished:
         finished.keep(folder, options.finished, files)

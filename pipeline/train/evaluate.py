@@ -20,9 +20,8 @@ from pipeline.engines import Engine, make_engine
 from pipeline.errors import UserError, command
 from pipeline.plan.run import Run
 from pipeline.tokens.windows import load_tokens, test_windows
-from pipeline.train.__main__ import read_run
 from pipeline.train.clock import Clock
-from pipeline.train.results import read_weights, write_table
+from pipeline.train.results import SNAPSHOTS, WEIGHTS, read_snapshots, read_weights, write_table
 
 Arrays = dict[str, np.ndarray]
 
@@ -54,15 +53,12 @@ def stages(run: Run, folder: Path) -> Iterator[tuple[int, Arrays]]:
     UserError
         When a file is missing or belongs to another run.
     """
-    final = folder / "model.safetensors"
+    final = folder / WEIGHTS
     weights, owner, last = read_weights(final)
     if owner != run:
         raise UserError(f"{final}: holds the weights of {owner.id}, not of {run.id}")
     if run.snapshots:
-        snapshots, _, _ = read_weights(folder / "snapshots.safetensors")
-        for step in sorted({int(name.split("/")[0]) for name in snapshots}):
-            prefix = f"{step}/"
-            yield step, {name.removeprefix(prefix): snapshots[name] for name in snapshots if name.startswith(prefix)}
+        yield from read_snapshots(folder / SNAPSHOTS).items()
     yield last, weights
 
 
@@ -94,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--engine", default="auto", help="auto, native or torch")
     parser.add_argument("--threads", type=int, default=1, help="threads on a CPU")
     options = parser.parse_args(argv)
-    run = read_run(options.run)
+    run = Run.from_json(options.run)
     if options.tokens_per_corpus < run.n_ctx:
         raise UserError(f"--tokens-per-corpus: {options.tokens_per_corpus} is below the run's n_ctx {run.n_ctx}")
     windows = corpora(run, options.tokens, options.tokens_per_corpus)

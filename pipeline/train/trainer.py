@@ -192,11 +192,10 @@ class Trainer:
             results.write_weights(self.scratch / f"snapshot-{step}.safetensors", weights, self.run, step)
         self.clock.lap("writing")
 
-    def snapshots(self, before: int) -> Arrays:
-        """Return the weights put aside at steps below `before`, named step/weight."""
+    def snapshots(self, before: int) -> dict[int, Arrays]:
+        """Return the weights put aside at steps below `before`, by step."""
         return {
-            f"{step}/{name}": value
+            step: load_file(self.scratch / f"snapshot-{step}.safetensors")
             for step in snapshot_steps(self.run)
             if step < min(before, self.progress.step)
-            for name, value in load_file(self.scratch / f"snapshot-{step}.safetensors").items()
         }
