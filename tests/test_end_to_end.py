@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.files import read_json
+from pipeline.plan import catalog
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
@@ -21,9 +22,10 @@ ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{
 
 
 def command(folder, *arguments):
-    """Return a snakemake command of this checkout that works in `folder`."""
-    start = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    profile = ["--workflow-profile", str(ROOT / "profiles/default")]
+    """Return a snakemake command of the checkout in `folder`, that works in `folder`."""
+    snakefile = folder / "checkout/Snakefile"
+    start = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
+    profile = ["--workflow-profile", str(folder / "checkout/profiles/default")]
     return [*start, *profile, "--cores", "2", *arguments, "--config", "preset=test"]
 
 
@@ -39,10 +41,27 @@ def jobs(folder, *arguments):
     return {} if stats is None else {row.split()[0]: int(row.split()[1]) for row in stats[1].splitlines()}
 
 
+def named_jobs(folder, *arguments):
+    """Return the jobs that would run as (rule, figure or table or law or sweep; "" where it has none)."""
+    done = run(folder, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = set()
+    for block in re.split(r"\n(?=(?:local)?rule \w+:)", done.stdout + done.stderr):
+        if rule := re.match(r"(?:local)?rule (\w+):", block):
+            name = re.search(r"wildcards: .*?(?:figure|table|law|sweep)=(\w+)", block)
+            found.add((rule[1], name[1] if name else ""))
+    return found
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Return a folder where the preset was killed (-9, with all its children) in the middle, then run to the end."""
+    """Return a folder where the preset was killed (-9, with all its children) in the middle, then run to the end.
+
+    It has a checkout of its own, which tests may edit.
+    """
     folder = tmp_path_factory.mktemp("experiment")
+    left_out = shutil.ignore_patterns(".*", "results", "logs", "__pycache__", "*.egg-info")
+    shutil.copytree(ROOT, folder / "checkout", ignore=left_out, symlinks=True)
     downloads = ROOT / "results/downloads"
     if downloads.is_dir():
         shutil.copytree(downloads, folder / "results/downloads")
@@ -64,8 +83,6 @@ def finished(tmp_path_factory):
 
 
 def test_every_figure_and_table_is_there(finished):
-    from pipeline.plan import catalog
-
     for kind, known, ends in (
         ("figures", catalog.FIGURES, ("svg", "png", "csv")),
         ("tables", catalog.TABLES, ("csv", "md")),
@@ -128,6 +145,74 @@ def test_forcing_one_stage_reruns_it_and_what_follows(finished):
     assert planned["plot"] >= 4
 
 
-def test_touching_a_run_by_its_path(finished):
-    curve = next(finished.glob("results/runs/*/curve.parquet")).relative_to(finished)
-    assert jobs(finished, str(curve)) == {}
+def test_a_run_that_is_touched_reruns_nothing_and_one_that_is_lost_is_trained_again(finished):
+    curve = next(finished.glob("results/runs/*/curve.parquet"))
+    curve.touch()
+    assert jobs(finished, "figures") == {}
+    aside = curve.rename(curve.with_name("aside.parquet"))
+    try:
+        assert jobs(finished, str(curve.relative_to(finished))) == {"train": 1}
+    finally:
+        aside.rename(curve)
+    assert jobs(finished, str(curve.relative_to(finished))) == {}
+
+
+@pytest.fixture
+def edit(finished):
+    """Return a function that adds lines to files of the checkout, or makes them; all is put back at the end."""
+    before = {}
+
+    def add(path, lines="# an edit\n"):
+        file = finished / "checkout" / path
+        before[file] = file.read_bytes() if file.exists() else None
+        file.write_text((before[file] or b"").decode() + lines)
+
+    yield add
+    for file, content in before.items():
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+
+
+ALL = {
+    *((kind, name) for kind, names in (("plot", catalog.FIGURES), ("tabulate", catalog.TABLES)) for name in names),
+    *(("fit", name) for name in catalog.LAWS),
+}
+EXTRA = {(kind, name) for kind, name in ALL if name in (*catalog.EXTRAS, "chinchilla")}
+SWEEPS = {name for needs in (*catalog.FIGURES.values(), *catalog.TABLES.values()) for name in needs.sweeps}
+EVALUATED = {name for needs in (*catalog.FIGURES.values(), *catalog.TABLES.values()) for name in needs.evaluations}
+GATHERED = {("gather", name) for name in SWEEPS} | {("gather_evaluations", name) for name in EVALUATED}
+GATHERED -= {("gather", name) for name in ("lr_scan", "precision", "validation")}
+
+
+@pytest.mark.parametrize(
+    ("file", "planned"),
+    [
+        ("plan/counts", ALL - EXTRA | GATHERED),
+        ("analysis/points", {(kind, name) for kind, name in ALL - EXTRA if kind == "fit"}),
+        ("analysis/evaluated", {("plot", f"fig{k:02}") for k in (7, 8, 20, 21, 24)} | {("tabulate", "claims")}),
+        ("claims/measure", {("tabulate", "claims")}),
+        ("laws/algebra/contradiction", {("plot", "fig15"), ("tabulate", "claims")}),
+        ("figures/fig09", {("plot", "fig09")}),
+        ("tables/table2", {("tabulate", "table2")}),
+        ("models/lstm", ALL - EXTRA | GATHERED),
+        ("train/trainer", set()),
+        ("engines/native", set()),
+    ],
+)
+def test_an_edit_reruns_what_it_can_change(file, planned, finished, edit):
+    edit(f"pipeline/{file}.py")
+    found = named_jobs(finished, "figures") - {("figures", "")}
+    if file == "analysis/points":  # what reads a law or its points follows
+        found = {(kind, name) for kind, name in found if kind not in ("plot", "tabulate")}
+    assert found == planned
+
+
+def test_a_new_figure_is_drawn_alone(finished, edit):
+    edit("pipeline/figures/mine.py", (ROOT / "pipeline/figures/fig02.py").read_text())
+    edit("pipeline/plan/catalog.py", '\nFIGURES["mine"] = Needs(sweeps=("sizes",))\n')
+    assert named_jobs(finished, "figures") - {("figures", "")} == {("plot", "mine")}
+    assert run(finished, "results/test/figures/mine.svg").returncode == 0
+    mine, fig02 = ((finished / f"results/test/figures/{name}.csv").read_bytes() for name in ("mine", "fig02"))
+    assert mine == fig02

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.models import parameters, weights
 from pipeline.models.weights import Constant, Normal, Sinusoids, Weight
-from pipeline.plan.run import Run
+
+if TYPE_CHECKING:
+    from pipeline.plan.run import Run
 
 
 def initial(run: Run) -> np.ndarray:
@@ -24,6 +27,7 @@ def initial(run: Run) -> np.ndarray:
 
     Examples
     --------
+    >>> from pipeline.plan.run import Run
     >>> run = Run(tokens="t", n_layer=2, d_model=64, n_head=2, n_vocab=50, n_ctx=16, n_steps=1, lr=0.01)
     >>> first = split(initial(run), run)
     >>> round(float(first["block.1.qkv"].std() * 64**0.5), 1), round(float(first["embedding"].std()), 1)
