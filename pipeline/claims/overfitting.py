@@ -1,4 +1,4 @@
-"""Claims 9 and 10: limited data, and when to stop early (sections 4 and 5.3)."""
+"""Claims 9 and 10: limited data, and when to stop early (sections 4 and 5.3, appendix D.1)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 from pipeline.laws.algebra.efficiency import minimum_steps, stop_bound
 
 FITS = 0.02
-"""Part of the loss within which Eq 1.5 fits: the paper's own bound for overfitting that noise hides (section 4.2)."""
+"""Part of the loss within which Eq 1.5 fits: the paper's own bound for overfitting that noise hides, section 4.2
+(docs/paper.md, claim 9)."""
 FEW_UPDATES = 41
-"""Data of so few batches overfit at once, and the paper finds Eq 1.5 off there: 2.15e7 / 2^19 (section 4.2)."""
+"""Data of so few batches overfit at once, and the paper finds Eq 1.5 off there: 2.15e7 / 2^19, section 4.2
+(docs/paper.md, claim 9)."""
 LOW_QUANTILE = 0.1
-"""A lower bound that one run in ten may miss by noise."""
+"""Share of the runs that may miss a lower bound by noise: one in ten (docs/paper.md, claim 10)."""
 LEAST_STOPPED = 6
+"""Runs whose test loss turned that this quantile needs (docs/paper.md, claim 10)."""
 
 
 @check("exponent of D in N that keeps overfitting constant, alpha_N / alpha_D", **near(0.74))

@@ -1,4 +1,4 @@
-"""Claims 6 and 18: other text, and the place in the context (sections 3.2.2, 6 and appendix D.5)."""
+"""Claims 6 and 18: other text, and the place in the context (section 3.2.2, appendices D.5 and D.8)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 from pipeline.laws import FORMULAS
 
 SAME_OFFSET = 0.05
-"""Nats within which two offsets are the same: the width of the lines on the paper's Figures 8 and 24."""
+"""Nats within which two offsets are the same: the width of the lines on Figures 8 and 24 (docs/paper.md, claim 6)."""
 FIRST_TOKENS = 4
-"""Places in the context that are its first tokens: half of the short context of 8."""
+"""Places in the context that are its first tokens: half of the short context of 8 (docs/paper.md, claim 18)."""
 SHORT_RANGE = 8
-"""Places up to here are predicted from the short range; the short context of the paper has as many."""
+"""Places up to here are predicted from the short range: the paper's short context (docs/paper.md, claim 18)."""
 
 
 # Claim 6

@@ -12,18 +12,21 @@ from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check
 
 NOISE_OF_SCHEDULES = 0.05 / 3.75
-"""Relative noise of the paper's scan: 0.05 nats (caption of Figure 22) at the scan's 3.65 to 3.90 nats."""
+"""Relative noise of the paper's scan: 0.05 nats (caption of Figure 22) at the scan's 3.65 to 3.90 nats
+(docs/paper.md, claim 19)."""
 SUMMED_RATE = 0.2
-"""A summed learning rate is large from this part of the largest on: Figure 22 spans 50 to 250."""
+"""A summed learning rate is large from this part of the largest on: Figure 22 spans 50 to 250
+(docs/paper.md, claim 19)."""
 DECAYED = 0.1
-"""A schedule decays to near zero when it ends at or below this part of its peak."""
+"""A schedule decays to near zero when it ends at or below this part of its peak (docs/paper.md, claim 19)."""
 LEAST_SCHEDULES = 3
+"""Fewer of them can't be compared (docs/paper.md, claim 19)."""
 SEED_SPREAD = 0.02
-"""Nats between seeds, "roughly" (section 4.2)."""
+"""Nats between seeds, "roughly", section 4.2 (docs/paper.md, claim 20)."""
 ROUGHLY = 1.5
-"""Factor above the paper's rough number at which a spread is no longer of its size."""
+"""Factor above the paper's rough number at which a spread is no longer of its size (docs/paper.md, claim 20)."""
 ALIKE = 2.0
-"""Spreads within this factor of each other count as the same."""
+"""Spreads within this factor of each other count as the same (docs/paper.md, claim 20)."""
 
 
 @check("relative standard deviation of final losses over schedules", most=NOISE_OF_SCHEDULES)

@@ -1,6 +1,6 @@
 """Where an experiment departs from the paper: what the paper did, what is done here, why.
 
-The paper's side is from PAPER.md section 1, ours is computed from the config; a line where both agree is left out.
+The paper's side is from docs/paper.md, part 1, ours is computed from the config; a line where both agree is left out.
 """
 
 from __future__ import annotations
