@@ -28,7 +28,7 @@ from pipeline.units import PF_DAY
 TITLE = "Summary of simple power laws."
 PAPER = (
     "Test loss is a power law in each of compute (adjusted to C_min, exponent 0.050), data set size (0.095) and model "
-    "size (0.076), over more than six, two and six decades."
+    "size (0.076), over eight, more than two and six decades."
 )
 
 
