@@ -85,8 +85,7 @@ CLAIMS = (
         "agrees.",
         paper="L^-4.8, doubling for 13 % less loss",
         test="Exponent of B_crit(L); B_crit of two sizes at equal loss, within a factor of 2; noise scale over "
-        "B_crit at equal "
-        "loss, within a half order of magnitude each way.",
+        "B_crit at equal loss, within a half order of magnitude each way.",
         checks=(exponent, same_curve, noise_scale),
     ),
     Claim(

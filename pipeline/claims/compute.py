@@ -183,8 +183,7 @@ CLAIMS = (
         "Learning curves after warmup follow L(N, S_min) with shared constants, and their early part extrapolates.",
         paper="alpha_S 0.76",
         test="Exponent of S_min; root-mean-square misfit of ln L at most 3 %; error at the end of each curve of the "
-        "law fitted "
-        "to all first halves, at most 5 %.",
+        "law fitted to all first halves, at most 5 %.",
         checks=(steps_exponent, curves_misfit, early_predicts_late),
     ),
     Claim(
@@ -203,9 +202,8 @@ CLAIMS = (
     ),
     Claim(
         15,
-        "It is best to stop about 10 % above the converged loss: against stopping at 2 %, 2.7 times the parameters "
-        "and 7.7 "
-        "times fewer steps.",
+        "It is best to stop about 10 % above the converged loss: against stopping at 2 %, 2.7 times the parameters and "
+        "7.7 times fewer steps.",
         paper="10 %",
         test="alpha_N / alpha_S of L(N, S_min); Eq B.12 and B.13 with our exponents.",
         checks=(stop_early, parameters_gained, steps_saved),
@@ -222,8 +220,7 @@ CLAIMS = (
         "Larger models are more sample efficient: they reach a loss with fewer tokens.",
         paper="100 times fewer over the paper's sizes",
         test="Slope, on logarithmic axes, of the tokens to the loss that every size reaches against N; the factor of "
-        "100 is for "
-        "the paper's range of sizes.",
+        "100 is for the paper's range of sizes.",
         checks=(larger_learn_faster,),
     ),
     Claim(
@@ -232,8 +229,7 @@ CLAIMS = (
         "crossing.",
         paper="crossing near 1e4 PF-days",
         test="Exponent of L(C_min) over that of L(D) with the data of one epoch; the crossing lies beyond our "
-        "compute. Its place "
-        "depends on tokenizer and text, and whether it is the entropy of text is a conjecture.",
+        "compute. Its place depends on tokenizer and text, and whether it is the entropy of text is a conjecture.",
         checks=(laws_cross, crossing_is_ahead),
     ),
 )

@@ -68,12 +68,10 @@ CLAIMS = (
     Claim(
         9,
         "Overfitting depends on N^0.74 / D alone: Eq 1.5 fits the early-stopped losses, and 8 times the size needs "
-        "about 5 "
-        "times the data.",
+        "about 5 times the data.",
         paper="0.74",
         test="alpha_N / alpha_D of the fit of L(N, D); its root-mean-square misfit without data of 41 batches and "
-        "fewer, "
-        "at most 2 %.",
+        "fewer, at most 2 %.",
         checks=(data_by_size, misfit),
     ),
     Claim(
@@ -81,8 +79,7 @@ CLAIMS = (
         "Early stopping comes no earlier than S_c / (L(N, D) - L(N, inf))^(1 / alpha_S).",
         paper="a lower bound",
         test="Step of least test loss, adjusted to a large batch, over the bound of Eq 5.7: the value that one run "
-        "in ten is "
-        "below, at least 1.",
+        "in ten is below, at least 1.",
         checks=(stop_above_bound,),
     ),
 )

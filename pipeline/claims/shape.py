@@ -245,8 +245,7 @@ CLAIMS = (
         "Recurrent Transformers are slightly better than standard ones of equal N, slightly worse at equal compute.",
         paper="slightly better, slightly worse",
         test="Loss of recurrent models over that of standard ones interpolated at the same N, each weight counted "
-        "once, "
-        "and counted as often as it is applied; mean over runs.",
+        "once, and counted as often as it is applied; mean over runs.",
         checks=(recurrent_at_equal_size, recurrent_at_equal_compute),
     ),
     Claim(

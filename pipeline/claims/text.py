@@ -173,13 +173,12 @@ CLAIMS = (
     Claim(
         18,
         "The loss falls with the place in the context as a power law with an exponent that grows with N; all tokens "
-        "but "
-        "the first improve with N; short-context models are better on the first tokens; the short range is learned "
+        "but the first improve with N; short-context models are better on the first tokens; the short range is learned "
         "first.",
         paper="exponents 0.47 to 0.62",
         test="Slope in log N of the exponent of a + b T^-c and of the loss by octave of position; loss of the "
-        "short-context "
-        "models at equal N; part of the gain made during training at positions 2 to 8 and in the second half.",
+        "short-context models at equal N; part of the gain made during training at positions 2 to 8 and in the second "
+        "half.",
         checks=(
             position_exponent_grows,
             every_token_but_the_first_improves,

@@ -79,8 +79,7 @@ CLAIMS = (
         "The learning-rate schedule hardly matters when the summed rate is large and it has warmup and a final decay.",
         paper="differences of about 0.05 nats, noise",
         test="Relative standard deviation of the final losses of schedules with warmup, a final rate of at most a "
-        "tenth of "
-        "the peak and a summed rate of at least a fifth of the largest.",
+        "tenth of the peak and a summed rate of at least a fifth of the largest.",
         checks=(schedules_differ_by_noise,),
     ),
     Claim(
@@ -88,8 +87,7 @@ CLAIMS = (
         "Losses of models that differ in their seed alone spread little, and equally at all sizes.",
         paper="about 0.02 nats",
         test="Standard deviation of final losses over seeds, pooled over sizes; that of the larger half of the sizes "
-        "over "
-        "that of the smaller.",
+        "over that of the smaller.",
         checks=(seed_spread, seed_spread_by_size),
     ),
 )
