@@ -108,7 +108,7 @@ def series_colour(index: int, n: int) -> tuple[float, float, float, float]:
     return RAINBOW(0.0 if n == 1 else index / (n - 1))
 
 
-def number(value: float, digits: int = 2) -> str:
+def number(value: float) -> str:
     """Write a number as people say it: 393K, 3.1M, 1.4B.
 
     Examples
@@ -119,32 +119,15 @@ def number(value: float, digits: int = 2) -> str:
     for scale, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if abs(value) >= scale:
             short = value / scale
-            return f"{short:.{0 if short >= 10 * (digits - 1) else 1}f}".removesuffix(".0") + letter
-    return f"{value:.{digits}g}" if value < 1 else f"{value:.0f}"
-
-
-def scientific(value: float, digits: int = 2) -> str:
-    """Write a number as mathtext, without the dollars.
-
-    Examples
-    --------
-    >>> scientific(8.8e13), scientific(0.076)
-    ('8.8\\\\times10^{13}', '0.076')
-    """
-    if value and not 1e-3 <= abs(value) < 1e4:
-        power = math.floor(math.log10(abs(value)))
-        mantissa = f"{value / 10**power:.{digits - 1}f}"
-        if mantissa.startswith("10"):
-            mantissa, power = f"{1:.{digits - 1}f}", power + 1
-        return rf"{mantissa}\times10^{{{power}}}"
-    return f"{value:.{digits}g}"
+            return f"{short:.{0 if short >= 10 else 1}f}".removesuffix(".0") + letter
+    return f"{value:.2g}" if value < 1 else f"{value:.0f}"
 
 
 class PlainLocator(ticker.MaxNLocator):
     """Ticks at round values, equally spaced in value, also on a logarithmic axis: 2.5, 3, 3.5, ..."""
 
-    def __init__(self, nbins: int = 5) -> None:
-        super().__init__(nbins=nbins, steps=[1, 2, 2.5, 5, 10])
+    def __init__(self) -> None:
+        super().__init__(nbins=5, steps=[1, 2, 2.5, 5, 10])
 
     def view_limits(self, vmin: float, vmax: float) -> tuple[float, float]:
         return vmin, vmax
@@ -160,20 +143,19 @@ def loss_axis(axes: Axes, label: str = "Test loss (nats / token)", scale: str = 
     which.set_minor_formatter(ticker.NullFormatter())
 
 
-def log_axis(axes: Axes, label: str, axis: str = "x", most: int | None = None) -> None:
+def log_axis(axes: Axes, label: str, axis: str = "x") -> None:
     """Make an axis logarithmic, with ticks at powers of ten, or at 1, 2 and 5 where it spans hardly a decade.
 
-    Call it after drawing: the ticks follow the data's range. `most` is how many labels there is room for.
+    Call it after drawing: the ticks follow the data's range, and are as many as there is room for.
     """
     axes.set(**{f"{axis}scale": "log", f"{axis}label": label})
     which = getattr(axes, f"{axis}axis")
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     inside = last - first + 1
-    if most is None:
-        place = axes.get_subplotspec()
-        columns = place.get_gridspec().ncols if place else 2
-        most = max(3, int(axes.figure.get_figwidth() / columns / 0.45))
+    place = axes.get_subplotspec()
+    columns = place.get_gridspec().ncols if place else 2
+    most = max(3, int(axes.figure.get_figwidth() / columns / 0.45))
     if inside < 2:
         decades = math.log10(high / low)
         subs = (1.0, 2.0, 5.0) if decades > 0.6 else tuple(float(k) for k in range(1, 10))

@@ -43,8 +43,6 @@ TRUTH = {
 VOCABULARY = 512
 TRAIN_TOKENS = 20_000_000
 """Tokens of the whole training set."""
-CORPORA = ("wikipedia", "speeches", "tweets", "films", "code")
-"""Transfer corpora of the evaluations."""
 NOISE = 0.0025
 """Standard deviation of a run's loss over seeds, relative."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import math
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -497,3 +501,100 @@ def test_a_derived_number_takes_its_interval_from_the_draws():
     assert found.value == pytest.approx(0.16)
     assert found.low == pytest.approx(2 * fit.parameters["alpha_N"].low)
     assert measure.derived(lambda p: p["alpha_N"], replace(fit, draws=fit.draws[:0])).low is None
+
+
+# Sources of thresholds
+
+PAGE = Path(__file__).parents[1] / "docs" / "paper.md"
+UNITS = {"PF-days": PF_DAY}
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A constant of a group of claims, with what is written below it."""
+
+    group: str
+    name: str
+    value: object
+    words: str
+
+
+def thresholds() -> list[Threshold]:
+    """Return every upper-case constant of the claims that is a number, or holds numbers."""
+    found = []
+    for path in sorted(Path(measure.__file__).parent.glob("[a-z]*.py")):
+        module = importlib.import_module(f"pipeline.claims.{path.stem}")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        body = ast.parse("\n".join(lines)).body
+        for statement, after in zip(body, [*body[1:], None], strict=True):
+            if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
+                continue
+            name = statement.targets[0].id
+            value = getattr(module, name)
+            if name.isupper() and numbers(value):
+                text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                words = after.value.value if text else lines[statement.end_lineno - 1].partition("#")[2]
+                found.append(Threshold(path.stem, name, value, words))
+    return found
+
+
+def numbers(value: object) -> list[float]:
+    """Return the numbers of a threshold; none for words."""
+    if isinstance(value, int | float):
+        return [float(value)]
+    if isinstance(value, dict):
+        value = [*value.values()]
+    return [number for part in value for number in numbers(part)] if isinstance(value, tuple | list) else []
+
+
+def page_parts() -> dict[str, str]:
+    """Return what the page says under each heading that code cites: "part 4", "section 7.1", "claim 4"."""
+    parts, name = {}, ""
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"## (\d+)\. ", line):
+            name = f"part {heading[1]}"
+        elif heading := re.match(r"### (\d+\.\d+) ", line):
+            name = f"section {heading[1]}"
+        elif heading := re.match(r"### Claim (\d+)$", line):
+            name = f"claim {heading[1]}"
+        parts[name] = parts.get(name, "") + line + "\n"
+    return parts
+
+
+def entry(text: str, name: str) -> str:
+    """Return what a part of the page says of a constant: its item of a list."""
+    item = re.search(rf"^- `{name}`(.*?)(?=^- |^#|^$|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert item, f"docs/paper.md does not name {name} there"
+    return " ".join(item[1].split())
+
+
+def written(item: str) -> list[float]:
+    """Return the numbers of an item: "= 0.67 to 0.80 (later)", "= 10^0.5", "= 1e-5 PF-days"."""
+    text = re.split(r" \(|: ", item.partition("=")[2])[0].partition("=")[0]
+    values = []
+    for part in re.split(r" to | and ", text):
+        number, unit = re.fullmatch(r"([\d.e^/ -]*[\d.])(?: ([A-Za-z-]+))?", part.strip()).groups()
+        values.append(eval(number.replace("^", "**")) * UNITS.get(unit, 1.0))
+    return values
+
+
+@pytest.mark.parametrize("one", thresholds(), ids=lambda one: f"{one.group}.{one.name}")
+def test_a_threshold_cites_the_page_which_has_its_value(one):
+    cited = re.search(r"docs/paper\.md, ((?:part|section|claim) [\d.]*\d)", " ".join(one.words.split()))
+    assert cited, f"{one.group}.{one.name} does not cite docs/paper.md"
+    parts = page_parts()
+    assert cited[1] in parts, f"docs/paper.md has no {cited[1]}"
+    item = entry(parts[cited[1] if cited[1].startswith("claim") else "part 4"], one.name)
+    if isinstance(one.value, dict):  # in words: the ends of its ranges are there
+        ends = [number for number in numbers(one.value) if 0 < number < math.inf]
+        assert [float(number) for number in re.findall(r"\d+", item.partition(". ")[0])] == ends
+    else:
+        assert written(item) == pytest.approx(numbers(one.value), rel=1e-12)
+
+
+def test_the_page_names_no_threshold_that_the_code_lacks():
+    known = {one.name for one in thresholds()}
+    text = "".join(part for name, part in page_parts().items() if name == "part 4" or name.startswith("claim"))
+    named = re.findall(r"^- `([A-Z_]+)`", text, re.MULTILINE)
+    assert set(named) == known
+    assert len(named) == len(thresholds())

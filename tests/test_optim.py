@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from pipeline.plan.run import SCHEDULES, Run
-from pipeline.train.optim import CYCLES, learning_rate
+from pipeline.train.optim import CYCLES, rate_at_step
 
 
 def run(schedule: str, **fields) -> Run:
@@ -18,7 +18,7 @@ def run(schedule: str, **fields) -> Run:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_warmup_is_linear_to_the_peak(schedule: str) -> None:
-    rates = [learning_rate(run(schedule), step) for step in (0, 1, 50, 100)]
+    rates = [rate_at_step(run(schedule), step) for step in (0, 1, 50, 100)]
     assert rates == pytest.approx([0, 0.0002, 0.01, 0.02])
 
 
@@ -26,7 +26,7 @@ def test_warmup_is_linear_to_the_peak(schedule: str) -> None:
 @pytest.mark.parametrize("warmup", [0, 100])
 def test_rates_stay_between_floor_and_peak(schedule: str, warmup: int) -> None:
     settings = run(schedule, lr_final=0.1, warmup_steps=warmup)
-    rates = [learning_rate(settings, step) for step in range(warmup + 1, 1001)]
+    rates = [rate_at_step(settings, step) for step in range(warmup + 1, 1001)]
     assert all(0.002 - 1e-12 <= rate <= 0.02 + 1e-12 for rate in rates)
 
 
@@ -50,16 +50,16 @@ def test_rates_stay_between_floor_and_peak(schedule: str, warmup: int) -> None:
     ],
 )
 def test_closed_forms(schedule: str, final: float, step: int, expected: float) -> None:
-    assert learning_rate(run(schedule, lr_final=final), step) == pytest.approx(expected, abs=1e-12)
+    assert rate_at_step(run(schedule, lr_final=final), step) == pytest.approx(expected, abs=1e-12)
 
 
 def test_cycles_restart_at_the_peak() -> None:
     settings = run("cosine_cycles", warmup_steps=0, n_steps=999)
-    rates = [learning_rate(settings, step) for step in range(1, 1000)]
+    rates = [rate_at_step(settings, step) for step in range(1, 1000)]
     jumps = [step for step, (a, b) in enumerate(pairwise(rates), start=2) if b > a]
     assert len(jumps) == CYCLES - 1
     assert all(rates[step - 1] > 0.0199 for step in jumps)
 
 
 def test_no_warmup_starts_decaying_at_once() -> None:
-    assert learning_rate(run("linear", warmup_steps=0), 1) == pytest.approx(0.02 * 0.999)
+    assert rate_at_step(run("linear", warmup_steps=0), 1) == pytest.approx(0.02 * 0.999)

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.engines.native import available
 from pipeline.train.__main__ import main
-from pipeline.train.optim import learning_rate
+from pipeline.train.optim import rate_at_step
 from pipeline.train.results import read_weights
 from pipeline.train.steps import evaluation_steps, log_spaced, snapshot_steps
 
@@ -52,8 +52,8 @@ def test_curve_has_the_contract_s_columns_and_metadata(tiny_run, train) -> None:
     assert (metadata["run"], metadata["status"], metadata["reason"]) == (run.to_json(), "finished", "")
     assert list(curve["step"]) == evaluation_steps(run)
     assert list(curve["n_tokens"]) == [step * run.batch_tokens for step in curve["step"]]
-    assert curve["lr"].tolist() == [learning_rate(run, step) for step in curve["step"]]
-    sums = [sum(learning_rate(run, s) for s in range(1, step + 1)) for step in curve["step"]]
+    assert curve["lr"].tolist() == [rate_at_step(run, step) for step in curve["step"]]
+    sums = [sum(rate_at_step(run, s) for s in range(1, step + 1)) for step in curve["step"]]
     assert curve["lr_sum"].tolist() == pytest.approx(sums)
     first, rest = curve.iloc[0], curve.iloc[1:]
     assert math.isnan(first["train_loss"]) and math.isnan(first["gradient_norm"]) and math.isnan(first["noise_scale"])

@@ -67,10 +67,8 @@ def require(frame: pd.DataFrame, sweep: str, wanted: str, least: int = 1, column
         raise UserError(f"sweep {sweep} lacks {wanted}" + (f": {found} of {least} there" if found else ""))
 
 
-def mean_over_seeds(
-    points: pd.DataFrame, x: str, y: str = "loss", by: Sequence[str] = (), level: float = 0.95
-) -> pd.DataFrame:
-    """Return the mean of `y` over repeats, with its t-interval.
+def mean_over_seeds(points: pd.DataFrame, x: str, y: str = "loss", by: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the mean of `y` over repeats, with its 95 % t-interval.
 
     Repeats are the rows that agree in `by` and `x`. The spread is taken relative to the mean and pooled over all
     groups that have repeats (the paper finds it independent of size), which gives the interval its degrees of freedom.
@@ -83,8 +81,6 @@ def mean_over_seeds(
         Columns. y must be positive.
     by
         Further columns that tell groups apart.
-    level
-        Coverage of the interval.
 
     Returns
     -------
@@ -108,7 +104,7 @@ def mean_over_seeds(
     half = np.full(len(table), np.nan)
     if freedom > 0:
         spread = np.sqrt((relative**2).sum() / freedom)
-        half = np.where(table.n > 1, stdtrit(freedom, 0.5 + level / 2) * spread / np.sqrt(table.n), np.nan)
+        half = np.where(table.n > 1, stdtrit(freedom, 0.975) * spread / np.sqrt(table.n), np.nan)
     table["low"], table["high"] = table.y * (1 - half), table.y * (1 + half)
     fitted = points.groupby(keys, sort=True, dropna=False)["fitted"].all()
     table["fitted"] = fitted.to_numpy()
@@ -116,7 +112,7 @@ def mean_over_seeds(
     return table[[*keys, y, "low", "high", "n", "fitted"]].sort_values(keys, ignore_index=True)
 
 
-def lower_envelope(flops: Any, loss: Any, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+def lower_envelope(flops: Any, loss: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower envelope of all (compute, loss) points: compute at each new lowest loss, and that loss.
 
     Examples
@@ -144,11 +140,6 @@ def anchored(x: Any, exponent: float, at_x: Any, at_y: Any) -> np.ndarray:
     centre_x = np.exp(np.mean(np.log(np.asarray(at_x, float))))
     centre_y = np.exp(np.mean(np.log(np.asarray(at_y, float))))
     return centre_y * (np.asarray(x, float) / centre_x) ** -exponent
-
-
-def not_in(points: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """Return the points of runs that `others` does not have: those that a law was not fitted to."""
-    return points[~points.run.isin(others.run)].reset_index(drop=True)
 
 
 def extent(values: Any) -> tuple[float, float]:

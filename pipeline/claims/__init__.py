@@ -1,7 +1,7 @@
 """The claims of the paper, each with the checks that test it; see `pipeline.claims.verdict` for how they decide.
 
 A group of claims is a module. Each check is a small pure function of sweeps, evaluations and laws; thresholds are
-constants with their source. Numbers are those of PAPER.md, section 5.
+constants with their source. Numbers are those of docs/paper.md, part 4, which has the source of every threshold.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Claims 11 and 12: the critical batch size (section 5.1)."""
+"""Claims 11 and 12: the critical batch size (section 5.1, appendix D.3)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 from pipeline.laws.formulas.critical_batch import fit_levels, loss_levels, scan_points
 
 SAME_CURVE = 2.0
-"""Critical batch sizes of two models within this factor are one curve; the paper's two differ by less on Figure 10."""
+"""Critical batch sizes of two models within this factor are one curve; the paper's two differ by less on Figure 10
+(docs/paper.md, claim 11)."""
 ORDER = 10**0.5
-"""Half an order of magnitude each way: the noise scale predicts B_crit in its order (PAPER.md 6.7)."""
+"""Half an order of magnitude each way: the noise scale predicts B_crit in its order (docs/paper.md, claim 11)."""
 HYPERBOLA = 0.10
-"""Relative misfit of the hyperbola at a loss level that the eye does not see on the paper's Figure 18."""
+"""Relative misfit of the hyperbolas that the eye does not see on the paper's Figure 18 (docs/paper.md, claim 12)."""
 
 
 def _levels(given: Inputs) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -84,8 +85,7 @@ CLAIMS = (
         "agrees.",
         paper="L^-4.8, doubling for 13 % less loss",
         test="Exponent of B_crit(L); B_crit of two sizes at equal loss, within a factor of 2; noise scale over "
-        "B_crit at equal "
-        "loss, within a half order of magnitude each way.",
+        "B_crit at equal loss, within a half order of magnitude each way.",
         checks=(exponent, same_curve, noise_scale),
     ),
     Claim(

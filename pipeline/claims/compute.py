@@ -1,4 +1,4 @@
-"""Claims 13 to 17 and 21: learning curves, and how to spend compute (sections 5.2, 6 and appendix B)."""
+"""Claims 13 to 17 and 21: learning curves, and how to spend compute (sections 5.2 and 6, appendices B and D.4)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from pipeline.laws.algebra.contradiction import crossing
 from pipeline.laws.algebra.efficiency import excess_compute, size_ratio, steps_ratio
 
 FITS = 0.03
-"""Part of the loss within which the points of the paper's Figures 4 and 11 lie about Eq 5.6."""
+"""Part of the loss within which the points of Figures 4 and 11 lie about Eq 5.6 (docs/paper.md, claim 13)."""
 EARLY = 0.5
-"""Part of the steps that is early, when the early part of the curves is to predict the end."""
+"""Part of the steps that is early, when that part of the curves is to predict the end (docs/paper.md, claim 13)."""
 PREDICTS = 0.05
-"""Part of the loss within which a prediction from the early part is good: half of the 10 % at which one stops."""
+"""Part of the loss within which a prediction from the early part is good: half of the 10 % at which one stops
+(docs/paper.md, claim 13)."""
 ADJUSTED = (0.67, 0.80)
-"""Exponent of N in C_min by the paper's method: 0.70 to 0.77 in later work (PAPER.md 6.8), and 0.03 more each way."""
+"""Exponent of N in C_min: 0.70 to 0.77 in later work, and 0.03 more each way (docs/paper.md, claim 14)."""
 NAIVE = (0.80, 0.93)
-"""Exponent of N in C at a fixed batch: 0.83 to 0.90 in later work (PAPER.md 6.8), and 0.03 more each way."""
+"""Exponent of N in C at a fixed batch: 0.83 to 0.90 in later work, 0.03 more each way (docs/paper.md, claim 14)."""
 CONSTANT = 0.10
-"""Steps are nearly constant below this exponent: 1.26 times the steps for 10 times the compute."""
+"""Steps are nearly constant below this exponent: 1.26 times for 10 times the compute (docs/paper.md, claim 14)."""
 CONVERGED = 0.02
-"""Loss over the converged one at which training usually stops (appendix B.3)."""
+"""Excess over the converged loss at which training usually stops, appendix B.3 (docs/paper.md, claim 15)."""
 SIZES_ASIDE = (0.6, 2.2)
-"""Sizes over the best one between which little compute is lost (appendix B.4)."""
+"""Sizes over the best one between which little compute is lost, appendix B.4 (docs/paper.md, claim 16)."""
 LITTLE = 1.21
-"""Compute over the least, 20 % more: the paper's own constants give 1.203 (PAPER.md 2.9)."""
+"""Compute over the least, 20 % more: the paper's own constants give 1.203 (docs/paper.md, claim 16)."""
 
 
 def _exponent(given: Inputs, name: str) -> Number:
@@ -182,8 +183,7 @@ CLAIMS = (
         "Learning curves after warmup follow L(N, S_min) with shared constants, and their early part extrapolates.",
         paper="alpha_S 0.76",
         test="Exponent of S_min; root-mean-square misfit of ln L at most 3 %; error at the end of each curve of the "
-        "law fitted "
-        "to all first halves, at most 5 %.",
+        "law fitted to all first halves, at most 5 %.",
         checks=(steps_exponent, curves_misfit, early_predicts_late),
     ),
     Claim(
@@ -202,9 +202,8 @@ CLAIMS = (
     ),
     Claim(
         15,
-        "It is best to stop about 10 % above the converged loss: against stopping at 2 %, 2.7 times the parameters "
-        "and 7.7 "
-        "times fewer steps.",
+        "It is best to stop about 10 % above the converged loss: against stopping at 2 %, 2.7 times the parameters and "
+        "7.7 times fewer steps.",
         paper="10 %",
         test="alpha_N / alpha_S of L(N, S_min); Eq B.12 and B.13 with our exponents.",
         checks=(stop_early, parameters_gained, steps_saved),
@@ -221,8 +220,7 @@ CLAIMS = (
         "Larger models are more sample efficient: they reach a loss with fewer tokens.",
         paper="100 times fewer over the paper's sizes",
         test="Slope, on logarithmic axes, of the tokens to the loss that every size reaches against N; the factor of "
-        "100 is for "
-        "the paper's range of sizes.",
+        "100 is for the paper's range of sizes.",
         checks=(larger_learn_faster,),
     ),
     Claim(
@@ -231,8 +229,7 @@ CLAIMS = (
         "crossing.",
         paper="crossing near 1e4 PF-days",
         test="Exponent of L(C_min) over that of L(D) with the data of one epoch; the crossing lies beyond our "
-        "compute. Its place "
-        "depends on tokenizer and text, and whether it is the entropy of text is a conjecture.",
+        "compute. Its place depends on tokenizer and text, and whether it is the entropy of text is a conjecture.",
         checks=(laws_cross, crossing_is_ahead),
     ),
 )

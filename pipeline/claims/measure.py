@@ -19,10 +19,12 @@ from pipeline.claims.verdict import Number, Undecided
 from pipeline.laws import Fit
 
 LEAST_RUNS = 4
-"""Fewer runs have no interval by resampling."""
+"""Fewer runs have no interval by resampling (docs/paper.md, part 4)."""
 RESAMPLES = 400
+"""Bootstrap samples over runs (docs/paper.md, part 4)."""
 SAME_TOKENS = 1.25
-"""Models whose training tokens differ by more than this factor are not compared: that would measure training time."""
+"""Models whose training tokens differ by more than this factor are not compared: that would measure training time
+(docs/paper.md, part 4)."""
 SETTINGS = [
     *("family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_vocab", "n_reuse", "batch_sequences", "n_steps"),
     *("n_unique_tokens", "lr_peak", "schedule", "warmup_steps", "dropout", "weight_decay", "precision"),

@@ -1,4 +1,4 @@
-"""Claims 9 and 10: limited data, and when to stop early (sections 4 and 5.3)."""
+"""Claims 9 and 10: limited data, and when to stop early (sections 4 and 5.3, appendix D.1)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 from pipeline.laws.algebra.efficiency import minimum_steps, stop_bound
 
 FITS = 0.02
-"""Part of the loss within which Eq 1.5 fits: the paper's own bound for overfitting that noise hides (section 4.2)."""
+"""Part of the loss within which Eq 1.5 fits: the paper's own bound for overfitting that noise hides, section 4.2
+(docs/paper.md, claim 9)."""
 FEW_UPDATES = 41
-"""Data of so few batches overfit at once, and the paper finds Eq 1.5 off there: 2.15e7 / 2^19 (section 4.2)."""
+"""Data of so few batches overfit at once, and the paper finds Eq 1.5 off there: 2.15e7 / 2^19, section 4.2
+(docs/paper.md, claim 9)."""
 LOW_QUANTILE = 0.1
-"""A lower bound that one run in ten may miss by noise."""
+"""Share of the runs that may miss a lower bound by noise: one in ten (docs/paper.md, claim 10)."""
 LEAST_STOPPED = 6
+"""Runs whose test loss turned that this quantile needs (docs/paper.md, claim 10)."""
 
 
 @check("exponent of D in N that keeps overfitting constant, alpha_N / alpha_D", **near(0.74))
@@ -65,12 +68,10 @@ CLAIMS = (
     Claim(
         9,
         "Overfitting depends on N^0.74 / D alone: Eq 1.5 fits the early-stopped losses, and 8 times the size needs "
-        "about 5 "
-        "times the data.",
+        "about 5 times the data.",
         paper="0.74",
         test="alpha_N / alpha_D of the fit of L(N, D); its root-mean-square misfit without data of 41 batches and "
-        "fewer, "
-        "at most 2 %.",
+        "fewer, at most 2 %.",
         checks=(data_by_size, misfit),
     ),
     Claim(
@@ -78,8 +79,7 @@ CLAIMS = (
         "Early stopping comes no earlier than S_c / (L(N, D) - L(N, inf))^(1 / alpha_S).",
         paper="a lower bound",
         test="Step of least test loss, adjusted to a large batch, over the bound of Eq 5.7: the value that one run "
-        "in ten is "
-        "below, at least 1.",
+        "in ten is below, at least 1.",
         checks=(stop_above_bound,),
     ),
 )

@@ -12,13 +12,14 @@ from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 
 STRAIGHT = 0.99
-"""R^2 of ln L against ln N (or ln D) that is called a straight line; the paper's trends are straight to the eye."""
+"""R^2 of ln L against ln N (or ln D) that is called a straight line; the paper's trends are straight to the eye
+(docs/paper.md, claim 1)."""
 LEAST_DECADES = 3
-"""Over fewer decades of N a power law and a logarithm can't be told apart (PAPER.md section 5, claim 1)."""
+"""Over fewer decades of N a power law and a logarithm can't be told apart; our number (docs/paper.md, claim 1)."""
 LEAST_POINTS = 4
-"""Sizes of model or data that a straight line must pass."""
+"""Sizes of model or data that a straight line must pass (docs/paper.md, claim 1)."""
 HELD_OUT = 1 / 3
-"""Share of the sizes, the largest, on which the two forms are compared."""
+"""Share of the sizes, the largest, on which the two forms are compared (docs/paper.md, claim 1)."""
 
 
 def _end_points(given: Inputs) -> pd.DataFrame:

@@ -14,18 +14,21 @@ from pipeline.claims.verdict import Claim, Number, Undecided, check
 from pipeline.units import PF_DAY
 
 A_FEW_PERCENT = 0.03
-"""Loss increase that the paper's Figure 5 calls slight (PAPER.md section 5, claim 4)."""
+"""Loss increase that the caption of the paper's Figure 5 calls slight (docs/paper.md, claim 4)."""
 MODERATE = {"d_ff_ratio": (0.0, 8.0), "aspect": (5.0, 250.0), "heads": (0.0, math.inf)}
-"""Range of each ratio of the shape over which the claim is made (PAPER.md section 5, claim 4)."""
+"""Range of each ratio over which the paper's Figure 5 is flat, as we read it (docs/paper.md, claim 4)."""
 SAME_SIZE = 1.5
-"""Models whose N differ by a smaller factor than this from the next are of about equal N; L(N) takes out the rest."""
+"""Models whose N differ by a smaller factor than this from the next are of about equal N; L(N) takes out the rest
+(docs/paper.md, claim 4)."""
 EARLY_TOKENS = 10
-"""Places at the start of the context where the paper finds LSTMs as good as Transformers (Figure 7 right)."""
+"""Places at the start of the context where LSTMs are to be as good as Transformers (docs/paper.md, claim 7)."""
 EQUAL = 0.03
-"""Losses within this part of each other are equal to the eye on the paper's Figure 7."""
+"""Losses within this part of each other are equal to the eye on the paper's Figure 7 (docs/paper.md, claim 7)."""
 BUMP = 1e-5 * PF_DAY
-"""Compute at which the paper sees the step from one layer to two, in FLOP (section 3.3)."""
+"""Compute at which the paper sees the step from one layer to two, in FLOP: caption of Figure 13 (section 6.1) and
+appendix D.7 (docs/paper.md, claim 22)."""
 DECADE = 10.0
+"""Factor of compute above and below the bump at which losses are compared (docs/paper.md, claim 22)."""
 
 
 # Claim 4
@@ -242,8 +245,7 @@ CLAIMS = (
         "Recurrent Transformers are slightly better than standard ones of equal N, slightly worse at equal compute.",
         paper="slightly better, slightly worse",
         test="Loss of recurrent models over that of standard ones interpolated at the same N, each weight counted "
-        "once, "
-        "and counted as often as it is applied; mean over runs.",
+        "once, and counted as often as it is applied; mean over runs.",
         checks=(recurrent_at_equal_size, recurrent_at_equal_compute),
     ),
     Claim(

@@ -1,4 +1,4 @@
-"""Claims 6 and 18: other text, and the place in the context (sections 3.2.2, 6 and appendix D.5)."""
+"""Claims 6 and 18: other text, and the place in the context (section 3.2.2, appendices D.5 and D.8)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 from pipeline.laws import FORMULAS
 
 SAME_OFFSET = 0.05
-"""Nats within which two offsets are the same: the width of the lines on the paper's Figures 8 and 24."""
+"""Nats within which two offsets are the same: the width of the lines on Figures 8 and 24 (docs/paper.md, claim 6)."""
 FIRST_TOKENS = 4
-"""Places in the context that are its first tokens: half of the short context of 8."""
+"""Places in the context that are its first tokens: half of the short context of 8 (docs/paper.md, claim 18)."""
 SHORT_RANGE = 8
-"""Places up to here are predicted from the short range; the short context of the paper has as many."""
+"""Places up to here are predicted from the short range: the paper's short context (docs/paper.md, claim 18)."""
 
 
 # Claim 6
@@ -173,13 +173,12 @@ CLAIMS = (
     Claim(
         18,
         "The loss falls with the place in the context as a power law with an exponent that grows with N; all tokens "
-        "but "
-        "the first improve with N; short-context models are better on the first tokens; the short range is learned "
+        "but the first improve with N; short-context models are better on the first tokens; the short range is learned "
         "first.",
         paper="exponents 0.47 to 0.62",
         test="Slope in log N of the exponent of a + b T^-c and of the loss by octave of position; loss of the "
-        "short-context "
-        "models at equal N; part of the gain made during training at positions 2 to 8 and in the second half.",
+        "short-context models at equal N; part of the gain made during training at positions 2 to 8 and in the second "
+        "half.",
         checks=(
             position_exponent_grows,
             every_token_but_the_first_improves,

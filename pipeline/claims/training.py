@@ -12,18 +12,21 @@ from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check
 
 NOISE_OF_SCHEDULES = 0.05 / 3.75
-"""Relative noise of the paper's scan: 0.05 nats (caption of Figure 22) at the scan's 3.65 to 3.90 nats."""
+"""Relative noise of the paper's scan: 0.05 nats (caption of Figure 22) at the scan's 3.65 to 3.90 nats
+(docs/paper.md, claim 19)."""
 SUMMED_RATE = 0.2
-"""A summed learning rate is large from this part of the largest on: Figure 22 spans 50 to 250."""
+"""A summed learning rate is large from this part of the largest on: Figure 22 spans 50 to 250
+(docs/paper.md, claim 19)."""
 DECAYED = 0.1
-"""A schedule decays to near zero when it ends at or below this part of its peak."""
+"""A schedule decays to near zero when it ends at or below this part of its peak (docs/paper.md, claim 19)."""
 LEAST_SCHEDULES = 3
+"""Fewer of them can't be compared (docs/paper.md, claim 19)."""
 SEED_SPREAD = 0.02
-"""Nats between seeds, "roughly" (section 4.2)."""
+"""Nats between seeds, "roughly", section 4.2 (docs/paper.md, claim 20)."""
 ROUGHLY = 1.5
-"""Factor above the paper's rough number at which a spread is no longer of its size."""
+"""Factor above the paper's rough number at which a spread is no longer of its size (docs/paper.md, claim 20)."""
 ALIKE = 2.0
-"""Spreads within this factor of each other count as the same."""
+"""Spreads within this factor of each other count as the same (docs/paper.md, claim 20)."""
 
 
 @check("relative standard deviation of final losses over schedules", most=NOISE_OF_SCHEDULES)
@@ -76,8 +79,7 @@ CLAIMS = (
         "The learning-rate schedule hardly matters when the summed rate is large and it has warmup and a final decay.",
         paper="differences of about 0.05 nats, noise",
         test="Relative standard deviation of the final losses of schedules with warmup, a final rate of at most a "
-        "tenth of "
-        "the peak and a summed rate of at least a fifth of the largest.",
+        "tenth of the peak and a summed rate of at least a fifth of the largest.",
         checks=(schedules_differ_by_noise,),
     ),
     Claim(
@@ -85,8 +87,7 @@ CLAIMS = (
         "Losses of models that differ in their seed alone spread little, and equally at all sizes.",
         paper="about 0.02 nats",
         test="Standard deviation of final losses over seeds, pooled over sizes; that of the larger half of the sizes "
-        "over "
-        "that of the smaller.",
+        "over that of the smaller.",
         checks=(seed_spread, seed_spread_by_size),
     ),
 )

@@ -24,7 +24,8 @@ VERDICTS = (HOLDS, FAILS, OPEN)
 REPLICATION = 1.3
 """A measured exponent within this factor of the paper's agrees with it.
 
-The farthest of a faithful small replication's exponents is 0.074 where the paper has 0.057 (PAPER.md 6.1).
+Of the exponents of a faithful small replication that a factor tests, the farthest is 0.074, the paper's 0.057
+(docs/paper.md, section 7.1).
 """
 
 
@@ -163,7 +164,7 @@ class Verdict:
     """What became of a claim: a row of the table of claims."""
 
     claim: int
-    """Its number in PAPER.md, section 5."""
+    """Its number in docs/paper.md, part 4."""
     statement: str
     test: str
     """What decides it."""

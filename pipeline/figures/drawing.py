@@ -60,8 +60,6 @@ class Drawing:
         [["left", "right"]].
     width, height
         Inches.
-    ratios
-        Relative widths of the panels.
 
     Examples
     --------
@@ -78,12 +76,11 @@ class Drawing:
         panels: Sequence[str] | Sequence[Sequence[str]],
         width: float = style.WIDTH,
         height: float = style.HEIGHT,
-        ratios: Sequence[float] | None = None,
     ) -> None:
         rows = [list(panels)] if isinstance(panels[0], str) else [list(row) for row in panels]
         with matplotlib.rc_context(style.SETTINGS):
             self.figure = Figure(figsize=(width, height), layout="constrained")
-            self.axes: dict[str, Axes] = self.figure.subplot_mosaic(rows, width_ratios=ratios)
+            self.axes: dict[str, Axes] = self.figure.subplot_mosaic(rows)
         self.notes: list[str] = []
         self.caption: Caption | None = None
         self._rows: list[dict[str, Any]] = []

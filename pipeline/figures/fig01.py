@@ -17,18 +17,18 @@ from pipeline.figures.drawing import Drawing
 from pipeline.figures.laws import (
     compute_min,
     draw_law,
-    draw_means,
     draw_paper_exponent,
     estimate,
     points_of,
     say_unidentified,
 )
+from pipeline.figures.series import draw_end_points
 from pipeline.units import PF_DAY
 
 TITLE = "Summary of simple power laws."
 PAPER = (
     "Test loss is a power law in each of compute (adjusted to C_min, exponent 0.050), data set size (0.095) and model "
-    "size (0.076), over more than six, two and six decades."
+    "size (0.076), over eight, more than two and six decades."
 )
 
 
@@ -89,7 +89,7 @@ def _data(drawing: Drawing, inputs: Inputs) -> str:
     ends = ends[ends.n_params == ends[ends.fitted].n_params.max()]
     require(ends, "data", "two data set sizes of its largest model", 2, "n_unique_tokens")
     points = points_of(inputs, "L_D")
-    means = draw_means(drawing, "data", ends, points, "n_unique_tokens", "early stopping")
+    means = draw_end_points(drawing, "data", ends, points, "n_unique_tokens", "early stopping")
     fitted = extent(points.n_unique_tokens)
     span = extent(ends.n_unique_tokens)
     draw_law(drawing, "data", law, "n_tokens", span, fitted)
@@ -110,7 +110,7 @@ def _size(drawing: Drawing, inputs: Inputs) -> str:
     ends = ends[ends.n_params > 0]
     points = points_of(inputs, "L_N")
     require(points, "sizes", "two model sizes that are fitted", 2, "n_params")
-    means = draw_means(drawing, "size", ends, points, "n_params", "all data")
+    means = draw_end_points(drawing, "size", ends, points, "n_params", "all data")
     fitted = extent(points.n_params)
     draw_law(drawing, "size", law, "n_params", extent(ends.n_params), fitted)
     draw_paper_exponent(drawing, "size", fitted, law.parameters["alpha_N"].paper, points, "n_params", "loss")

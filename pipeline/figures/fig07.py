@@ -33,7 +33,7 @@ def draw(inputs: Inputs) -> Drawing:
         TITLE,
         "LSTMs match Transformers of equal N on the first tokens of the context and fall behind on the later ones: "
         "their loss per token stops falling within 100 tokens, the Transformers' falls to the end of the context. At "
-        "N near 1e5 LSTMs are not worse; at 1e8 they are, by about 0.5 nats.",
+        "N near 1e5 LSTMs are not worse; at 1e8 they are, by 0.3 to 0.4 nats.",
         f"{left} {right}",
         f"{inputs.where} The context is {int(tables['sizes'].n_ctx.max())} tokens (paper: 1,024), and N ends at "
         f"{style.number(tables['sizes'].n_params.max())} (paper: 1.5B). An LSTM's N is 8 weights per squared width and "

@@ -7,7 +7,6 @@ the right panel's y is linear from 0.
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from pipeline import style
@@ -16,6 +15,7 @@ from pipeline.analysis.rows import end_points, extent, mean_over_seeds, plural, 
 from pipeline.figures.drawing import Drawing, law_grid
 from pipeline.figures.laws import draw_law, estimate, points_of, title_law
 from pipeline.laws import Fit
+from pipeline.laws.formulas.overfitting import overfitting
 
 TITLE = "Universality of overfitting."
 PAPER = (
@@ -102,13 +102,13 @@ def _excess(drawing: Drawing, law: Fit, ends: pd.DataFrame, data_sizes: list[int
             )
     worst = ""
     if law.identified:
-        scale = np.exp(np.log(law.value("D_c")) - ratio * np.log(law.value("N_c")))
-        eq_4_3 = lambda x: np.expm1(law.value("alpha_D") * np.log1p(scale * x))  # noqa: E731
+        constants = {name: law.value(name) for name in law.parameters}
         fitted = extent(rows[rows.fitted].x)
         grid = law_grid(*extent(rows.x), *fitted)
-        drawing.law("excess", "Eq 4.3", grid, eq_4_3(grid), fitted, colour=style.INK, label="Eq 4.3, our constants")
+        curve = overfitting(1.0, 1.0 / grid, **constants)  # x = N^ratio / D is all that it depends on: N = 1, D = 1 / x
+        drawing.law("excess", "Eq 4.3", grid, curve, fitted, colour=style.INK, label="Eq 4.3, our constants")
         drawing.legend("excess", "upper left")
-        off = (rows.excess - eq_4_3(rows.x)).abs().max()
+        off = (rows.excess - overfitting(rows.n_params, rows.n_unique_tokens, **constants)).abs().max()
         worst = f"Right: no point is farther than {off:.3f} from Eq 4.3; the largest excess is {rows.excess.max():.3f}."
     axes = drawing.axes["excess"]
     label = f"$N^{{{ratio:.2f}}} / D$" + ("" if law.identified else " (paper's exponent)")

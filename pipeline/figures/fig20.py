@@ -18,7 +18,7 @@ from pipeline.figures.laws import mathtext, plain
 from pipeline.laws import FORMULAS
 
 TITLE = "Loss per token against its position in the context."
-MOST_FITS = 6
+MOST_SIZES = 6
 """Sizes that are drawn on the left, spread evenly over those there are: the paper's number."""
 
 
@@ -50,7 +50,7 @@ def _position(drawing: Drawing, table: pd.DataFrame) -> str:
     table = table[(table.n_params > 0) & (table.n_ctx == table.n_ctx.max())]
     sizes = np.sort(table[table.fitted].n_params.unique())
     require(table[table.fitted], "sizes", "two model sizes", 2, "n_params")
-    shown = sizes[np.unique(np.linspace(0, len(sizes) - 1, MOST_FITS).round().astype(int))]
+    shown = sizes[np.unique(np.linspace(0, len(sizes) - 1, MOST_SIZES).round().astype(int))]
     norm = style.size_norm(shown)
     exponents = []
     for n_params in shown:

@@ -15,7 +15,7 @@ from pipeline.analysis.rows import end_points, mean_over_seeds, plural, require,
 from pipeline.figures.drawing import Drawing
 from pipeline.figures.series import percent
 from pipeline.plan.run import Run
-from pipeline.train.optim import learning_rate
+from pipeline.train.optim import rate_at_step
 
 TITLE = "Learning-rate schedule scan."
 NEAR_ZERO = 0.05
@@ -94,7 +94,7 @@ def _rates(run: object) -> tuple[np.ndarray, np.ndarray]:
         lr_final=run.lr_final,
     )
     steps = np.unique(np.r_[np.linspace(0, run.n_steps, 401).round(), run.warmup_steps]).astype(int)
-    return steps, np.array([learning_rate(same, int(step)) for step in steps])
+    return steps, np.array([rate_at_step(same, int(step)) for step in steps])
 
 
 def _found(ends: pd.DataFrame) -> str:

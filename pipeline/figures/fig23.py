@@ -12,7 +12,8 @@ from pipeline import style
 from pipeline.analysis.inputs import Inputs
 from pipeline.analysis.rows import end_points, extent, require, usable
 from pipeline.figures.drawing import Drawing
-from pipeline.figures.laws import draw_law, draw_means, estimate, points_of
+from pipeline.figures.laws import draw_law, estimate, points_of
+from pipeline.figures.series import draw_end_points
 
 TITLE = "Comparison of performance trend with power law or logarithm."
 PAPER = (
@@ -30,7 +31,7 @@ def draw(inputs: Inputs) -> Drawing:
     ends = ends[ends.n_params > 0]
     points = points_of(inputs, "L_N")
     require(points, "sizes", "three model sizes that are fitted", 3, "n_params")
-    runs = draw_means(drawing, "loss", ends, points, "n_params", "all data")
+    runs = draw_end_points(drawing, "loss", ends, points, "n_params", "all data")
     low, high = extent(ends.n_params)
     fitted = extent(points.n_params)
     power, logarithm = inputs.laws["L_N"], inputs.laws["log_N"]

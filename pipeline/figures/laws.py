@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline import style
 from pipeline.analysis.inputs import Inputs
-from pipeline.analysis.rows import SHAPE, anchored, mean_over_seeds, plural
+from pipeline.analysis.rows import anchored
 from pipeline.errors import UserError
 from pipeline.figures.drawing import Drawing, law_grid
 from pipeline.laws.algebra.efficiency import minimum_compute
@@ -33,12 +33,11 @@ def draw_law(
     series: str | None = None,
     scale: float = 1.0,
     label: str | None = None,
-    where: str | None = None,
     band: bool = True,
     width: float = style.LINE,
     **fixed: float,
 ) -> bool:
-    """Draw a law of one variable with its interval; its formula goes into the legend, or into a corner.
+    """Draw a law of one variable with its interval; its formula goes into the legend.
 
     A law that is not identified is said to be so in the same place, with the reason, and nothing is drawn.
 
@@ -54,8 +53,6 @@ def draw_law(
         Units of `variable` in one unit of the axis, for example 8.64e19 for an axis of PF-days and a law in FLOP.
     label
         Legend entry; the formula if not given, none if "".
-    where
-        Corner of the panel that the formula is written in, instead of the legend.
     band
         Shade the bootstrap interval of the law.
     **fixed
@@ -67,7 +64,7 @@ def draw_law(
         Whether the law is identified and was drawn.
     """
     if not fit.identified:
-        say_unidentified(drawing, panel, fit, where)
+        say_unidentified(drawing, panel, fit)
         return False
     grid = law_grid(*x, *fitted)
     formula = formula_of(fit, scale)
@@ -75,11 +72,8 @@ def draw_law(
     name = series or plain(formula)
     if band and hasattr(fit, "interval") and len(fit.draws):
         drawing.band(panel, f"{name}, 95 % interval", grid, *fit.interval(**arguments), colour=colour)
-    if label is None and where is None:
-        label = formula
-    drawing.law(panel, name, grid, fit.predict(**arguments), fitted, colour=colour, label=label or None, width=width)
-    if where:
-        drawing.text(panel, formula, where, colour=colour)
+    label = formula if label is None else label or None
+    drawing.law(panel, name, grid, fit.predict(**arguments), fitted, colour=colour, label=label, width=width)
     return True
 
 
@@ -91,14 +85,11 @@ def title_law(drawing: Drawing, panel: str, fit: Fit) -> None:
         drawing.axes[panel].set_title(_unidentified(drawing, fit, 46), fontsize=7, color=style.ORANGE)
 
 
-def say_unidentified(drawing: Drawing, panel: str, fit: Fit, where: str | None = None) -> None:
-    """Write in a panel's legend (or a corner), and in the caption, that a law is not identified, and why."""
+def say_unidentified(drawing: Drawing, panel: str, fit: Fit) -> None:
+    """Write in a panel's legend, and in the caption, that a law is not identified, and why."""
     columns = max(1, round(drawing.figure.get_figwidth() / 2.4))
     text = _unidentified(drawing, fit, max(26, 90 // columns))
-    if where:
-        drawing.text(panel, text, where, colour=style.ORANGE)
-    else:
-        drawing.axes[panel].plot([], [], linestyle="none", label=text)
+    drawing.axes[panel].plot([], [], linestyle="none", label=text)
 
 
 def say_all_unidentified(drawing: Drawing, panel: str, fits: Iterable[Fit]) -> None:
@@ -141,30 +132,6 @@ def points_or_none(inputs: Inputs, law: str) -> pd.DataFrame | None:
     """Return `points_of` a law, or None where there can be none: the fit then says why it is not identified."""
     rows = inputs.points[law]
     return None if rows.empty else rows
-
-
-def draw_means(
-    drawing: Drawing, panel: str, ends: pd.DataFrame, fitted: pd.DataFrame, x: str, label: str, **look: Any
-) -> str:
-    """Draw end points as means over seeds, those whose runs are not among `fitted` hollow.
-
-    Returns
-    -------
-    str
-        How many runs and points that is, for the caption.
-    """
-    means = mean_over_seeds(ends.assign(fitted=ends.run.isin(fitted.run)), x, by=SHAPE)
-    shown = means[~means.fitted]
-    drawing.means(panel, label, means[means.fitted], x, label=label, **look)
-    if len(shown):
-        drawing.means(panel, f"{label}, not fitted", shown, x, label="not fitted", hollow=True, **look)
-    parts = [plural(len(ends), "run"), f"{plural(len(means) - len(shown), 'point')} fitted"]
-    if len(shown):
-        parts.append(f"{len(shown)} more shown but not fitted")
-    repeats = means.n[means.n > 1]
-    if len(repeats):
-        parts.append(f"{plural(len(repeats), 'point')} the mean of {repeats.min()} or more seeds")
-    return ", ".join(parts)
 
 
 def formula_of(fit: Fit, scale: float = 1.0) -> str:

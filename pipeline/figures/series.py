@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline import style
+from pipeline.analysis.rows import SHAPE, mean_over_seeds, plural
 from pipeline.figures.drawing import Drawing
 
 LEFT_OUT = "left out of fits"
 """Legend of hollow points."""
+NOT_FITTED = "not fitted"
+"""Legend of hollow end points: they may be of a shape that is left out, or of too few passes over their data."""
 
 
 def draw_means(
@@ -27,10 +30,11 @@ def draw_means(
     dash: str | None = None,
     label: str | None = None,
     size: float = style.POINT,
+    left_out: str = LEFT_OUT,
 ) -> None:
     """Draw what `mean_over_seeds` gives; `dash` joins the points by a thin line of that style.
 
-    Shapes that are left out of fits are hollow, and named so once in the panel's legend.
+    Shapes that are left out of fits are hollow, and named so (`left_out`) once in the panel's legend.
     """
     if dash is not None and len(means) > 1:
         drawing.line(panel, series, means[x], means[y], colour=colour, dash=dash, width=0.9, alpha=0.8)
@@ -47,9 +51,29 @@ def draw_means(
             colour=colour,
             marker=marker,
             hollow=not fitted,
-            label=label if fitted else _once(drawing, panel, LEFT_OUT if label else None),
+            label=label if fitted else _once(drawing, panel, left_out if label else None),
             size=size,
         )
+
+
+def draw_end_points(drawing: Drawing, panel: str, ends: pd.DataFrame, fitted: pd.DataFrame, x: str, label: str) -> str:
+    """Draw end points of runs as means over seeds, those whose runs are not among `fitted` hollow.
+
+    Returns
+    -------
+    str
+        How many runs and points that is, for the caption.
+    """
+    means = mean_over_seeds(ends.assign(fitted=ends.run.isin(fitted.run)), x, by=SHAPE)
+    draw_means(drawing, panel, label, means, x, label=label, left_out=NOT_FITTED)
+    shown = len(means) - means.fitted.sum()
+    parts = [plural(len(ends), "run"), f"{plural(len(means) - shown, 'point')} fitted"]
+    if shown:
+        parts.append(f"{shown} more shown but not fitted")
+    repeats = means.n[means.n > 1]
+    if len(repeats):
+        parts.append(f"{plural(len(repeats), 'point')} the mean of {repeats.min()} or more seeds")
+    return ", ".join(parts)
 
 
 def _once(drawing: Drawing, panel: str, label: str | None) -> str | None:

@@ -61,7 +61,7 @@ def draw(inputs: Inputs) -> Drawing:
             f"{ends.loss.min():.4f}."
         )
     else:
-        say_unidentified(drawing, "loss", fit, None)
+        say_unidentified(drawing, "loss", fit)
         ours = f"{ends.run.nunique()} runs. E is not identified: {fit.reason}. The entropy rate is {truth:.4f}."
     axes = drawing.axes["loss"]
     style.loss_axis(axes, "Test loss (nats / token)", scale="linear")

@@ -1,6 +1,6 @@
 """Where an experiment departs from the paper: what the paper did, what is done here, why.
 
-The paper's side is from PAPER.md section 1, ours is computed from the config; a line where both agree is left out.
+The paper's side is from docs/paper.md, part 1, ours is computed from the config; a line where both agree is left out.
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ def _unstated(experiment: Experiment, _: int | None) -> str:
     positions = f"positions start as sinusoids of size {run.position_sinusoids:g}; " if run.position_sinusoids else ""
     return (
         f"embeddings drawn with standard deviation {run.embedding_std:g}; {positions}Adam's betas {run.beta1:g} and "
-        f"{run.beta2:g}; "
-        f"gradient clipped at {run.clip:g}; weight decay {run.weight_decay:g}; {run.precision}; heads about "
-        f"{model.get('head_width', 32)} wide"
+        f"{run.beta2:g}; gradient clipped at {run.clip:g}; weight decay {run.weight_decay:g}; {run.precision}; heads "
+        f"about {model.get('head_width', 32)} wide"
     )
 
 

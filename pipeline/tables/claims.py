@@ -29,7 +29,6 @@ def make(inputs: Inputs) -> Table:
         (
             f"{inputs.where} Of {len(verdicts)} claims: {', '.join(counts)}.",
             "A claim holds when the 95 % interval of each of its numbers lies within what is asked; it does not hold "
-            "at this "
-            "scale when one lies outside; otherwise it cannot be decided here.",
+            "at this scale when one lies outside; otherwise it cannot be decided here.",
         ),
     )

@@ -50,8 +50,7 @@ def make(inputs: Inputs) -> Table:
     notes = (
         f"{inputs.where} Columns in pairs: the paper's regime, then the runs that our law was fitted to.",
         "Not one of ours is infinite: data are called so when the training sees them less than once or little more, "
-        "compute "
-        "when it is all that a run had.",
+        "compute when it is all that a run had.",
     )
     return Table(TITLE, pd.DataFrame(rows, columns=list(COLUMNS)), notes)
 

@@ -23,8 +23,7 @@ def make(inputs: Inputs) -> Table:
         frame(rows),
         (
             f"{inputs.where} Intervals: bootstrap over runs, 95 %.",
-            "y = k (C_min / PF-day)^p: one PF-day is far outside the range of our runs. B is the critical batch at "
-            "the loss of "
-            "C_min, D = 2 B S_min.",
+            "y = k (C_min / PF-day)^p: one PF-day is far outside the range of our runs. B is the critical batch at the "
+            "loss of C_min, D = 2 B S_min.",
         ),
     )

@@ -1,8 +1,8 @@
 """The gradient noise scale, from the gradients of a batch and of its two halves.
 
 B_simple = tr(Sigma) / |G|^2, with G the true gradient and Sigma the covariance of one sequence's gradient, predicts the
-critical batch size (McCandlish et al. 2018, PAPER 6.7; Figure 10 of the paper). A mean over b sequences has
-E |g_b|^2 = |G|^2 + tr(Sigma) / b, so two batch sizes b < B give both unknowns without bias:
+critical batch size (McCandlish et al. 2018, docs/paper.md, section 7.7; Figure 10 of the paper). A mean over b
+sequences has E |g_b|^2 = |G|^2 + tr(Sigma) / b, so two batch sizes b < B give both unknowns without bias:
 
     |G|^2      = (B |g_B|^2 - b |g_b|^2) / (B - b)
     tr(Sigma)  = (|g_b|^2 - |g_B|^2) / (1/b - 1/B)

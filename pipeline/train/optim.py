@@ -35,13 +35,13 @@ _SHAPES: dict[str, Callable[[float], float]] = {
 }
 
 
-def learning_rate(run: Run, step: int) -> float:
+def rate_at_step(run: Run, step: int) -> float:
     """Return the learning rate of update `step`, which counts from 1 to `n_steps`; 0 is before training, rate 0.
 
     Examples
     --------
     >>> run = Run(tokens="t", n_layer=1, d_model=8, n_vocab=64, n_steps=110, warmup_steps=10, lr=0.01)
-    >>> [round(learning_rate(run, step), 6) for step in (0, 5, 10, 60, 110)]
+    >>> [round(rate_at_step(run, step), 6) for step in (0, 5, 10, 60, 110)]
     [0.0, 0.005, 0.01, 0.005, 0.0]
     """
     if step <= run.warmup_steps:

@@ -15,7 +15,7 @@ from pipeline.plan.run import Run
 from pipeline.train import checkpoint, results
 from pipeline.train.checkpoint import Arrays, Progress
 from pipeline.train.clock import Clock
-from pipeline.train.optim import learning_rate
+from pipeline.train.optim import rate_at_step
 from pipeline.train.steps import evaluation_steps, snapshot_steps
 
 DIVERGENCE_MARGIN = 0.5
@@ -80,7 +80,7 @@ class Trainer:
         (stop,) = self.group.agree(self.interrupted)
         while progress.status == "running" and not stop:
             step = progress.step + len(self.pending) + 1
-            lr = learning_rate(run, step)
+            lr = rate_at_step(run, step)
             batch = self.batches(step - 1)
             clock.lap("data")
             result = self.engine.step(batch, lr, run.noise)
