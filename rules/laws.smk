@@ -31,6 +31,6 @@ rule fit:
             --bootstrap {params.bootstrap} \
             --seed {params.seed} \
             --output {output.law:q} \
-            --points {output.points:q} \
+            --output-points {output.points:q} \
             2>{log:q}
         """

@@ -544,7 +544,7 @@ def points(law: str, few: bool = False) -> pd.DataFrame:
     if law in ("L_C", "L_C_min"):
         return compute_points(law == "L_C_min")
     sweeps = {name: sweep(name, few) for name in catalog.LAWS[law].sweeps}
-    return RECIPES[law].points(sweeps, fits()).reset_index(drop=True)
+    return RECIPES[law].points(Inputs.of(sweeps, laws=fits())).reset_index(drop=True)
 
 
 def unidentified(fit: Any, reason: str = "all points on one side") -> Any:

@@ -9,6 +9,7 @@ import pandas as pd
 import planted
 
 from pipeline.analysis.fit import fit_law
+from pipeline.analysis.inputs import Inputs
 from pipeline.plan import catalog
 
 LAWS = [name for name in catalog.LAWS if name != "chinchilla"]
@@ -30,5 +31,7 @@ def _fitted(few: bool) -> dict[str, tuple[Any, pd.DataFrame]]:
     sweeps = {name: planted.sweep(name, few) for name in ("sizes", "data", "batches")}
     known: dict[str, tuple[Any, pd.DataFrame]] = {}
     for name in sorted(LAWS, key=lambda law: len(catalog.LAWS[law].laws)):
-        known[name] = fit_law(name, sweeps, {law: fit for law, (fit, _) in known.items()}, n_boot=40, seed=0)
+        known[name] = fit_law(
+            name, Inputs.of(sweeps, laws={law: fit for law, (fit, _) in known.items()}), n_boot=40, seed=0
+        )
     return known

@@ -9,26 +9,25 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.analysis.points import BY_POSITION, RECIPES, Fits, NotIdentified, Tables
+from pipeline.analysis.inputs import Inputs, add_options
+from pipeline.analysis.points import RECIPES, NotIdentified
 from pipeline.errors import UserError, command
 from pipeline.files import atomic_path
-from pipeline.laws import FORMULAS, Fit, load_fit
+from pipeline.laws import FORMULAS, Fit
 
 NO_POINTS = pd.DataFrame({"run": pd.Series(dtype=str), "residual": pd.Series(dtype=float)})
 """What is written beside a law whose points can't be made."""
 
 
-def fit_law(name: str, sweeps: Tables, fits: Fits, n_boot: int, seed: int) -> tuple[Fit, pd.DataFrame]:
+def fit_law(name: str, given: Inputs, n_boot: int, seed: int) -> tuple[Fit, pd.DataFrame]:
     """Fit one law of the catalog.
 
     Parameters
     ----------
     name : str
         The law, a key of `pipeline.analysis.points.RECIPES`.
-    sweeps : mapping of str to DataFrame
-        The tables that its points are taken from.
-    fits : mapping of str to Fit
-        The laws that it rests on.
+    given : Inputs
+        The sweeps and evaluations that its points are taken from, and the laws that it rests on.
     n_boot : int
         Bootstrap replicates over runs; 0 for no intervals.
     seed : int
@@ -50,11 +49,11 @@ def fit_law(name: str, sweeps: Tables, fits: Fits, n_boot: int, seed: int) -> tu
         raise UserError(f"law: {name!r} is not one of {', '.join(RECIPES)}")
     recipe, law = RECIPES[name], FORMULAS[name]
     try:
-        points = recipe.points(sweeps, fits)
+        points = recipe.points(given)
     except NotIdentified as error:
         return law.not_fitted(str(error)), NO_POINTS
     if points.empty:
-        raise UserError(f"{name}: no run of {', '.join(sweeps)} is left to fit")
+        raise UserError(f"{name}: no run of {', '.join(given.sweeps)} is left to fit")
     fit = law.fit(points, n_boot=n_boot, seed=seed)
     if recipe.hold_out and fit.identified:
         fit.held_out = law.fit(points, n_boot=n_boot, seed=seed, hold_out=recipe.hold_out).held_out
@@ -69,31 +68,20 @@ def residuals(fit: Fit, points: pd.DataFrame) -> np.ndarray:
     return np.log(points[fit.definition.response].to_numpy() / predicted)
 
 
-def named_paths(options: Sequence[str]) -> dict[str, str]:
-    """Split NAME=PATH options."""
-    return dict(option.split("=", 1) for option in options)
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Fit one law of the catalog and write its JSON and its points."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.fit", description=main.__doc__)
-    parser.add_argument("law", help="name in pipeline/plan/catalog.py")
-    parser.add_argument("--sweep", action="append", default=[], metavar="NAME=FILE", help="a sweep table; may repeat")
-    parser.add_argument("--evaluation", action="append", default=[], metavar="NAME=FILE", help="a sweep by position")
-    parser.add_argument("--law", action="append", default=[], dest="laws", metavar="NAME=FILE", help="a law it needs")
+    parser.add_argument("law_of", metavar="law", help="name in pipeline/plan/catalog.py")
+    add_options(parser)
     parser.add_argument("--bootstrap", type=int, default=1000, help="bootstrap samples over runs")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     parser.add_argument("--output", required=True, help="JSON file to write")
-    parser.add_argument("--points", required=True, help="parquet file to write: the rows fitted, with residuals")
+    parser.add_argument("--output-points", required=True, help="parquet file to write: the rows fitted, with residuals")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    sweeps = {name: pd.read_parquet(path) for name, path in named_paths(options.sweep).items()}
-    for name, path in named_paths(options.evaluation).items():
-        sweeps[name + BY_POSITION] = pd.read_parquet(path)
-    fits = {name: load_fit(path) for name, path in named_paths(options.laws).items()}
-    fit, points = fit_law(options.law, sweeps, fits, options.bootstrap, options.seed)
+    fit, points = fit_law(options.law_of, Inputs.of_options(options), options.bootstrap, options.seed)
     logging.info("%s\n%s", fit.formula(), fit.table())
-    with atomic_path(options.points) as temporary:
+    with atomic_path(options.output_points) as temporary:
         points.to_parquet(temporary, index=False)
     fit.to_json(options.output)

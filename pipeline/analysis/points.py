@@ -7,20 +7,17 @@ residuals: figures, tables and claims read that file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
-from pipeline.laws import Fit
 from pipeline.laws.algebra.efficiency import minimum_compute, minimum_steps
 from pipeline.laws.formulas.critical_batch import fit_levels, loss_levels, scan_points
 from pipeline.laws.formulas.frontier import frontier
-
-Tables = Mapping[str, pd.DataFrame]
-Fits = Mapping[str, Fit]
 
 LEAST_EPOCHS = 2.0
 """A run whose data set is seen fewer times is limited by its training, not by its data, and is no point of L(D)."""
@@ -28,15 +25,12 @@ LEAST_EPOCHS = 2.0
 LEAST_CONTEXT = 16
 """Tokens of context from which on a loss is compared with an entropy rate: three words of the synthetic language."""
 
-BY_POSITION = ", by position"
-"""Ends the name of a sweep's evaluations among the tables that a recipe reads."""
-
 
 @dataclass(frozen=True)
 class Recipe:
     """How a law of the catalog is fitted: its points, made from sweeps and other laws."""
 
-    points: Callable[[Tables, Fits], pd.DataFrame]
+    points: Callable[[Inputs], pd.DataFrame]
     hold_out: int = 0
     """Also fit without so many of the largest models, and report the error on them."""
 
@@ -46,39 +40,39 @@ def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["fitted"] & (table["status"] != "diverged")]
 
 
-def ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+def ends(given: Inputs) -> pd.DataFrame:
     """Return the last row of each run on all data: L(N), Eq 3.1."""
-    rows = fitted_rows(sweeps["sizes"])
+    rows = fitted_rows(given.sweeps["sizes"])
     return rows[rows["final"]]
 
 
-def grid_ends(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+def grid_ends(given: Inputs) -> pd.DataFrame:
     """Return a row a run of a grid of sizes and lengths: L = E + A / N^alpha + B / D^beta, no token seen twice.
 
     The loss is that of positions with a context of at least `LEAST_CONTEXT` tokens: the first ones of a window lack
     what the language's entropy rate takes as known.
     """
-    ends = fitted_rows(sweeps["validation"])
+    ends = fitted_rows(given.sweeps["validation"])
     ends = ends[ends["final"] & (ends["epochs"] <= 1)]
-    rows = sweeps["validation" + BY_POSITION]
+    rows = given.evaluations["validation"]
     rows = rows[(rows["corpus"] == "test") & rows["final"] & (rows["position"] > LEAST_CONTEXT)]
     return ends.assign(loss=ends["run"].map(rows.groupby("run")["loss"].mean()))
 
 
-def early_stopped(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+def early_stopped(given: Inputs) -> pd.DataFrame:
     """Return the row of lowest test loss of each run: L(N, D), Eq 1.5.
 
     A run that never saw a token twice had no limit from its data: its n_tokens is infinite.
     """
-    rows = fitted_rows(sweeps["data"])
+    rows = fitted_rows(given.sweeps["data"])
     last_epochs = rows.groupby("run")["epochs"].transform("max")
     n_tokens = np.where(rows["all_data"] & (last_epochs <= 1), np.inf, rows["n_unique_tokens"])
     return rows.assign(n_tokens=n_tokens, last_epochs=last_epochs)[rows["best"]]
 
 
-def data_limited(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+def data_limited(given: Inputs) -> pd.DataFrame:
     """Return the early-stopped rows of the largest model whose data were seen at least twice: L(D), Eq 3.2."""
-    rows = early_stopped(sweeps, fits)
+    rows = early_stopped(given)
     return rows[(rows["n_params"] == rows["n_params"].max()) & (rows["last_epochs"] >= LEAST_EPOCHS)]
 
 
@@ -86,9 +80,9 @@ class NotIdentified(Exception):
     """A law that this one rests on is not identified, or the points that it needs do not exist."""
 
 
-def critical_batches(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+def critical_batches(given: Inputs) -> pd.DataFrame:
     """Return the critical batch size at each model and loss level whose hyperbola is identified: B_crit(L), Eq 5.3."""
-    batches = fitted_rows(sweeps["batches"])
+    batches = fitted_rows(given.sweeps["batches"])
     levels = fit_levels(scan_points(batches, loss_levels(batches)))
     levels = levels[levels["identified"].astype(bool)]
     if levels.empty:
@@ -99,13 +93,13 @@ def critical_batches(sweeps: Tables, fits: Fits) -> pd.DataFrame:
     )
 
 
-def after_warmup(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+def after_warmup(given: Inputs) -> pd.DataFrame:
     """Return the learning curves of `sizes` after warmup with S_min and C_min, adjusted by B_crit (Eq 5.4, 5.5)."""
-    if not fits["B_crit"].identified:
-        raise NotIdentified(f"B_crit is not identified: {fits['B_crit'].reason}")
-    rows = fitted_rows(sweeps["sizes"])
+    if not given.laws["B_crit"].identified:
+        raise NotIdentified(f"B_crit is not identified: {given.laws['B_crit'].reason}")
+    rows = fitted_rows(given.sweeps["sizes"])
     rows = rows[(rows["step"] > rows["warmup_steps"]) & rows["loss"].notna()]
-    b_crit = fits["B_crit"].predict(loss=rows["loss"].to_numpy())
+    b_crit = given.laws["B_crit"].predict(loss=rows["loss"].to_numpy())
     return rows.assign(
         b_crit=b_crit,
         steps=minimum_steps(rows["step"], rows["batch_tokens"], b_crit),
@@ -113,17 +107,17 @@ def after_warmup(sweeps: Tables, fits: Fits) -> pd.DataFrame:
     )
 
 
-def naive_frontier(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+def naive_frontier(given: Inputs) -> pd.DataFrame:
     """Return the compute frontier at the fixed batch: L(C), N_opt(C), Eq 3.3 and Figure 14."""
-    rows = fitted_rows(sweeps["sizes"])
+    rows = fitted_rows(given.sweeps["sizes"])
     return _frontier(rows[rows["step"] > rows["warmup_steps"]], "flops")
 
 
-def adjusted_frontier(sweeps: Tables, fits: Fits) -> pd.DataFrame:
+def adjusted_frontier(given: Inputs) -> pd.DataFrame:
     """Return the frontier in C_min: L(C_min), N_opt, S_opt (as S_min), D_opt and B_opt, Eq 6.1 to 6.7."""
-    rows = after_warmup(sweeps, fits)
+    rows = after_warmup(given)
     points = _frontier(rows, "c_min")
-    b_crit = fits["B_crit"].predict(loss=points["loss"].to_numpy())
+    b_crit = given.laws["B_crit"].predict(loss=points["loss"].to_numpy())
     return points.assign(
         # C_min = 6 N B_crit S_min, and at B_crit twice S_min steps are made.
         steps=points["flops"] / (6 * points["n_params"] * b_crit),
