@@ -210,14 +210,18 @@ def test_attention(kernel, n, n_ctx, heads, d_head):
         assert_rounded(kernel, dqkv[:, :, i], numbers(exact.grad[:, :, i]), 0.008, name)
 
 
-def test_attention_to_scores_that_are_far_apart(kernel):
-    """Softmax takes the largest score away first: the first key's is some hundreds above the others'."""
-    qkv = normal(1, 16, 3, 1, 16)
+@pytest.mark.parametrize("key", [0, 9, 15])
+def test_attention_to_a_key_whose_score_is_far_above(kernel, key):
+    """Softmax takes the largest score away first, of the keys that a query sees: not one that comes after it."""
+    qkv, dout = normal(1, 16, 3, 1, 16), normal(1, 16, 1, 16, seed=1)
     qkv[:, :, 0] = 8
-    qkv[:, 0, 1] = 8
-    out, dqkv = np.empty((1, 16, 1, 16), np.float32), np.empty_like(qkv)
-    kernel("attention", 1, 16, 1, 16, qkv, normal(1, 16, 1, 16, seed=1), out, dqkv)
-    assert_rounded(kernel, out, np.broadcast_to(qkv[:, :1, 2], out.shape), 0.003, "out")
+    qkv[:, :, 1] = np.arange(16)[:, None, None] % 3 / 64
+    qkv[:, key, 1] = 8
+    out, dqkv = np.empty_like(dout), np.empty_like(qkv)
+    kernel("attention", 1, 16, 1, 16, qkv, dout, out, dqkv)
+    q, k, v = torch.from_numpy(qkv.astype(float)).permute(2, 0, 3, 1, 4).unbind(0)
+    wanted = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+    assert_rounded(kernel, out, numbers(wanted), 0.006, "out")
     assert np.isfinite(dqkv).all()
 
 

@@ -88,7 +88,8 @@ def build(operands: str = "float32", march: str = "native", source: Path = SOURC
     operands : str
         Format of the operands of matrix products: float32, bfloat16 or float16.
     march : str
-        Instruction set, as compilers name it. An older one than this processor's makes a library of an older machine.
+        An instruction set, as the compiler's -march names it. One older than this processor's computes what an older
+        machine would.
     source : Path
         What to compile: a file that may include the kernel's headers by name.
 
