@@ -215,7 +215,7 @@ struct Attention {
             }
         }
     }
-    void add_up(const Matrix& a, const Right& b, long m, long size, float* to, bool anew) const {
+    void add_up(const Matrix& a, const Right& b, long m, long size, float* to, bool anew) {
         if (anew)
             multiply_transposed(a, b, m, head, size, Store{to, ld_head});
         else

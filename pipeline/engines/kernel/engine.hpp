@@ -51,7 +51,7 @@ class Engine {
     }
 
     // which: 0 parameters, 1 first moment, 2 second moment, 3 gradient
-    void read(int which, float* flat) const { parameters_.read(vector(which), flat); }
+    void read(int which, float* flat) { parameters_.read(vector(which), flat); }
     void write(int which, const float* flat) {
         parameters_.write(vector(which), flat);
         if (which == 0) stale_ = true;
@@ -130,7 +130,7 @@ class Engine {
         half_ = arena_.take(size);  // last, since it is touched only when noise is measured
     }
 
-    float* vector(int which) const {
+    float* vector(int which) {
         return which == 0 ? parameters_.values : which == 1 ? first_moment_ : which == 2 ? second_moment_ : gradient_;
     }
 
