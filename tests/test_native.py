@@ -1,8 +1,13 @@
-"""The native kernel against torch in float64, against finite differences, and against itself."""
+"""The native kernel against torch in float64, against finite differences, and against itself.
+
+What depends on the length of vectors also runs with older instruction sets than this processor's.
+"""
 
 from __future__ import annotations
 
 import math
+import platform
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +25,18 @@ from pipeline.plan.run import Run
 
 if not native.available():
     pytest.skip(native.missing(), allow_module_level=True)
+
+
+def _march(name: str, *flags: str) -> object:
+    """An instruction set, skipped where this processor lacks it. Its tests share a worker, and so a compilation."""
+    words = native._processor().split()
+    here = platform.machine() in ("x86_64", "AMD64") and all(flag in words for flag in flags)
+    skip = pytest.mark.skipif(not here, reason=f"this processor does not run {name}")
+    return pytest.param(name, marks=[skip, pytest.mark.xdist_group(name)])
+
+
+# Vectors of 16 floats or what the processor has, of 8, and of 4.
+MARCHES = [pytest.param("native"), _march("haswell", "avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"), _march("x86-64")]
 
 SHAPES = [
     # n_layer, d_model, n_head, d_ff, n_ctx, n_vocab, n_reuse, batch
@@ -58,15 +75,12 @@ def make_tokens(run: Run, batch: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, run.n_vocab, (batch, run.n_ctx + 1)).astype(np.uint16)
 
 
-def make_engine(run: Run) -> native.NativeEngine:
-    return native.NativeEngine(run, parameters=make_parameters(run))
+def make_engine(run: Run, march: str = "native") -> native.NativeEngine:
+    return native.NativeEngine(run, parameters=make_parameters(run), march=march)
 
 
-def reference(flat: torch.Tensor, run: Run, tokens: np.ndarray, masks=None) -> torch.Tensor:
-    """Return the loss of every token: (batch, n_ctx). masks[site] multiplies what dropout acts on."""
-    w = views(flat, run)
-    tokens = torch.from_numpy(tokens.astype(np.int64))
-    x, y = tokens[:, :-1], tokens[:, 1:]
+def residual_stream(w: dict[str, torch.Tensor], run: Run, x: torch.Tensor, masks=None) -> torch.Tensor:
+    """Return what the blocks make of tokens x: (batch, n_ctx, d_model). masks[site] multiplies what dropout acts on."""
     batch, d, d_head = len(x), run.d_model, run.d_model // run.n_head
     causal = torch.ones(run.n_ctx, run.n_ctx, dtype=torch.bool).tril()
 
@@ -88,6 +102,15 @@ def reference(flat: torch.Tensor, run: Run, tokens: np.ndarray, masks=None) -> t
             a = F.layer_norm(h, (d,), own["norm2.gain"], own["norm2.bias"], 1e-5)
             h = h + dropped(F.gelu(a @ own["up"], approximate="tanh") @ own["down"], site + 1)
             site += 2
+    return h
+
+
+def reference(flat: torch.Tensor, run: Run, tokens: np.ndarray, masks=None) -> torch.Tensor:
+    """Return the loss of every token: (batch, n_ctx)."""
+    w = views(flat, run)
+    tokens = torch.from_numpy(tokens.astype(np.int64))
+    x, y = tokens[:, :-1], tokens[:, 1:]
+    h, d = residual_stream(w, run, x, masks), run.d_model
     h = F.layer_norm(h, (d,), w["norm.gain"], w["norm.bias"], 1e-5)
     return F.cross_entropy((h @ w["embedding"].T).transpose(1, 2), y, reduction="none")
 
@@ -107,23 +130,25 @@ def assert_gradients_agree(got: np.ndarray, wanted: np.ndarray, run: Run) -> Non
         np.testing.assert_allclose(got[name], wanted[name], rtol=0, atol=5e-6 * scale, err_msg=name)
 
 
+@pytest.mark.parametrize("march", MARCHES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_loss_and_every_gradient_equal_torch(shape):
+def test_loss_and_every_gradient_equal_torch(shape, march):
     *sizes, batch = shape
     run = make_run(*sizes)
     tokens = make_tokens(run, batch)
-    loss, gradient = make_engine(run).gradient(tokens)
+    loss, gradient = make_engine(run, march).gradient(tokens)
     wanted_loss, wanted = reference_gradient(make_parameters(run), run, tokens)
     assert loss == pytest.approx(wanted_loss, rel=1e-6)
     assert_gradients_agree(gradient, wanted, run)
 
 
+@pytest.mark.parametrize("march", MARCHES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_evaluation_sums_the_loss_by_position(shape):
+def test_evaluation_sums_the_loss_by_position(shape, march):
     *sizes, batch = shape
     run = make_run(*sizes, dropout=0.5)
     tokens = make_tokens(run, batch)
-    sums = make_engine(run).evaluate(tokens)
+    sums = make_engine(run, march).evaluate(tokens)
     wanted = reference(torch.from_numpy(make_parameters(run).astype(np.float64)), run, tokens).sum(0).numpy()
     assert sums.dtype == np.float64
     np.testing.assert_allclose(sums, wanted, rtol=2e-6)
@@ -161,10 +186,11 @@ def lstm_case(n_layer, d_model, n_ctx, n_vocab, batch) -> tuple[Run, np.ndarray,
     return run, flat, tokens, losses.detach(), leaf.grad.numpy()
 
 
+@pytest.mark.parametrize("march", MARCHES)
 @pytest.mark.parametrize("case", LSTMS, ids=str)
-def test_lstm_equals_torch(case):
+def test_lstm_equals_torch(case, march):
     run, flat, tokens, losses, gradient = lstm_case(*case)
-    engine = native.NativeEngine(run, parameters=flat)
+    engine = native.NativeEngine(run, parameters=flat, march=march)
     loss, got = engine.gradient(tokens)
     assert loss == pytest.approx(losses.mean().item(), rel=1e-6)
     for name, wanted in views(gradient, run).items():
@@ -256,10 +282,11 @@ def test_gradient_equals_finite_differences():
         assert slope == pytest.approx(float(gradient @ direction), rel=0.01, abs=2e-4)
 
 
+@pytest.mark.parametrize("march", MARCHES)
 @pytest.mark.parametrize("clip", [0.0, 0.3])
-def test_many_steps_equal_torch_adamw(clip):
+def test_many_steps_equal_torch_adamw(clip, march):
     run = replace(SMALL, weight_decay=0.1, clip=clip, beta1=0.8, beta2=0.97, eps=1e-7)
-    engine = make_engine(run)
+    engine = make_engine(run, march)
     leaves = {
         name: torch.tensor(value, dtype=torch.float64, requires_grad=True)
         for name, value in views(make_parameters(run), run).items()
@@ -320,10 +347,11 @@ def dropout_mask(run: Run, step: int, sequence: int, site: int) -> np.ndarray:
     return ((x ^ (x >> 15)) >= np.uint32(run.dropout * 2**32)) / (1 - run.dropout)
 
 
-def test_dropout_and_its_gradient_equal_torch_under_the_same_masks():
+@pytest.mark.parametrize("march", MARCHES)
+def test_dropout_and_its_gradient_equal_torch_under_the_same_masks(march):
     run = make_run(2, 30, 2, 96, 24, 61, 2, dropout=0.3, seed=11)
     tokens = make_tokens(run, 9)
-    engine = make_engine(run)
+    engine = make_engine(run, march)
     engine.step(tokens, lr=0.0)  # so that the step number matters
     loss, gradient = engine.gradient(tokens)
     masks = [
@@ -442,3 +470,23 @@ def test_a_compiler_that_is_missing_or_fails_is_named(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="false failed"):
         native.build()
     assert not list(tmp_path.rglob("*.so"))
+
+
+def test_a_library_belongs_to_its_headers_its_instruction_set_and_its_format(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(native, "KERNEL", shutil.copytree(native.KERNEL, tmp_path / "kernel"))
+    source = tmp_path / "one.cpp"
+    source.write_text('extern "C" int one() { return 1; }\n')
+    first = native.build(source=source)
+    assert native.build(source=source) == first
+    built = {first, native.build("bfloat16", source=source)}
+    if platform.machine() in ("x86_64", "AMD64"):
+        built.add(native.build(march="haswell", source=source))
+        assert len(built) == 3
+    for header in sorted(native.KERNEL.glob("*.hpp")):
+        with header.open("a") as file:
+            file.write("// changed\n")
+        built.add(native.build(source=source))
+    assert len(built) == len(set(native.KERNEL.glob("*.hpp"))) + 2 + (platform.machine() in ("x86_64", "AMD64"))
+    with pytest.raises(UserError, match="failed"):
+        native.build(march="no-such-processor", source=source)

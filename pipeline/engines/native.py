@@ -1,4 +1,4 @@
-"""Train a model with the kernel of native.cpp: the fastest way on a CPU, one thread an engine.
+"""Train a model with the C++ kernel in kernel/: the fastest way on a CPU, one thread an engine.
 
 The kernel is compiled once with the system's C++ compiler for the processor at hand and kept in a cache folder. It
 allocates nothing in a step and is deterministic to the bit on one machine.
@@ -31,7 +31,8 @@ from pipeline.models import parameters as layout
 from pipeline.models.initial import initial, split
 from pipeline.plan.run import Run
 
-SOURCE = Path(__file__).with_suffix(".cpp")
+KERNEL = Path(__file__).with_name("kernel")
+SOURCE = KERNEL / "native.cpp"  # the C interface, which includes the rest of the folder
 # No -ffast-math: it would let the compiler assume that a loss is never NaN.
 _FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 
@@ -78,8 +79,8 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(kept)}))
 
 
-def build(operands: str = "float32") -> Path:
-    """Compile the kernel for this processor unless it is in the cache; return the shared library's path.
+def build(operands: str = "float32", march: str = "native", source: Path = SOURCE) -> Path:
+    """Compile the kernel unless it is in the cache; return the shared library's path.
 
     Several processes may build at the same time: each writes a file of its own and renames it.
 
@@ -87,6 +88,11 @@ def build(operands: str = "float32") -> Path:
     ----------
     operands : str
         Format of the operands of matrix products: float32, bfloat16 or float16.
+    march : str
+        An instruction set, as the compiler's -march names it. One older than this processor's computes what an older
+        machine would.
+    source : Path
+        What to compile: a file that may include the kernel's headers by name.
 
     Raises
     ------
@@ -98,13 +104,18 @@ def build(operands: str = "float32") -> Path:
         raise UserError("native engine: no C++ compiler (g++ or clang++; $CXX names another)")
     version = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
     flags = [*_FLAGS, f"-DOPERANDS={operands.upper()}"]
-    key = "\n".join([SOURCE.read_text(encoding="utf-8"), version, _processor(), *flags])
-    library = cache_folder() / f"native-{operands}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    files = [source, *sorted(KERNEL.glob("*.[ch]pp"))]
+    texts = [part for file in files for part in (file.name, file.read_text(encoding="utf-8"))]
+    key = "\n".join([*texts, version, _processor(), march, *flags])
+    library = cache_folder() / f"{source.stem}-{operands}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if library.exists():
         return library
-    for tuning in (["-march=native"], []):  # some compilers don't know the processor
+    tunings = [[f"-march={march}"]]
+    if march == "native":
+        tunings.append([])  # some compilers don't know the processor
+    for tuning in tunings:
         with atomic_path(library) as temporary:
-            command = [path, *flags, *tuning, str(SOURCE), "-o", str(temporary)]
+            command = [path, *flags, *tuning, f"-I{KERNEL}", str(source), "-o", str(temporary)]
             result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode == 0:
                 return library
@@ -115,8 +126,8 @@ def build(operands: str = "float32") -> Path:
 
 
 @functools.cache
-def _library(operands: str = "float32") -> ctypes.CDLL:
-    library = ctypes.CDLL(str(build(operands)))
+def _library(operands: str = "float32", march: str = "native") -> ctypes.CDLL:
+    library = ctypes.CDLL(str(build(operands, march)))
     pointer, integer, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
     for name, result, arguments in (
         ("create", pointer, (ctypes.POINTER(_Shape), ctypes.POINTER(_Settings))),
@@ -181,6 +192,8 @@ class NativeEngine:
         The first parameters in the order of `pipeline.models.parameters`; those of `pipeline.models.initial` when None.
     operands : str, optional
         Format of the operands of matrix products, when it is not to follow from the run's precision.
+    march : str
+        Instruction set of the kernel: see `build`.
 
     Raises
     ------
@@ -201,7 +214,12 @@ class NativeEngine:
     name = "native"
 
     def __init__(
-        self, run: Run, threads: int = 1, parameters: np.ndarray | None = None, operands: str | None = None
+        self,
+        run: Run,
+        threads: int = 1,
+        parameters: np.ndarray | None = None,
+        operands: str | None = None,
+        march: str = "native",
     ) -> None:
         if not supports(run):
             raise UserError(
@@ -212,7 +230,7 @@ class NativeEngine:
         self.n_parameters = sum(math.prod(size) for _, size in layout(run))
         if operands is None:
             operands = "float32" if run.precision == "float32" else short_operands()
-        self.operands, self._library = operands, _library(operands)
+        self.operands, self._library = operands, _library(operands, march)
         self._engine = self._library.native_create(
             ctypes.byref(_Shape(*(getattr(run, name) for name, _ in _Shape._fields_[:-1]), family(run.family).KERNEL)),
             ctypes.byref(_Settings(*(getattr(run, name) for name, _ in _Settings._fields_))),
