@@ -32,7 +32,7 @@ def _march(name: str, *flags: str) -> object:
     words = native._processor().split()
     here = platform.machine() in ("x86_64", "AMD64") and all(flag in words for flag in flags)
     skip = pytest.mark.skipif(not here, reason=f"this processor does not run {name}")
-    return pytest.param(name, marks=[skip, pytest.mark.xdist_group(name)])
+    return pytest.param(name, marks=[skip, pytest.mark.xdist_group(name), pytest.mark.slow])  # compiles for a minute
 
 
 # Vectors of 16 floats or what the processor has, of 8, and of 4.
