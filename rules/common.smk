@@ -13,6 +13,12 @@ from pipeline.plan.experiment import Experiment
 from pipeline.plan.imports import code_files
 from pipeline.train import finished
 
+if set("{}") & set(str(workflow.basedir)):
+    raise WorkflowError(
+        f"{workflow.basedir}: Snakemake takes braces in a path for wildcards: "
+        "rename the folder, or move the checkout"
+    )
+
 try:
     config = check_config(config, f"{workflow.basedir}/rules/config.schema.yaml")
     EXPERIMENT = Experiment(config)
@@ -26,7 +32,8 @@ TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
 
 ON_GPUS = bool(os.environ.get("CLUSTER_GPU"))  # jobs ask a cluster for GPUs
 
-shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")
+# Jobs find the package from whatever folder they run in. Not a prefix of their commands, which would have to be quoted.
+os.environ["PYTHONPATH"] = str(workflow.basedir)
 
 
 wildcard_constraints:
@@ -240,6 +247,16 @@ def table_options(wildcards):
 # Code: what a job's module imports, so that an edit reruns what it can change
 
 
+def code_of_gathering(wildcards):
+    """Return the code that gathers a sweep."""
+    return code_files("pipeline.gather")
+
+
+def code_of_evaluation(wildcards):
+    """Return the code of an evaluation, without that of models and engines (rules/evaluate.smk says why)."""
+    return [f"{workflow.basedir}/pipeline/train/evaluate.py"]
+
+
 def code_of_fit(wildcards):
     """Return the code of a fit."""
     return code_files("pipeline.fit")
@@ -255,6 +272,30 @@ def code_of_figure(wildcards):
 def code_of_table(wildcards):
     """Return the code of one table."""
     return code_files("pipeline.tables.__main__", f"pipeline.tables.{wildcards.table}")
+
+
+def code_of_deviations(wildcards):
+    """Return the code of the table of deviations."""
+    return code_files("pipeline.report.deviations")
+
+
+def code_of_page(wildcards):
+    """Return the code of the report's page, and its templates."""
+    templates = [
+        f"{workflow.basedir}/pipeline/report/{name}.html"
+        for name in ("page", "caption")
+    ]
+    return [*code_files("pipeline.report.__main__"), *templates]
+
+
+def stylesheet_of_report(wildcards):
+    """Return the style of Snakemake's report."""
+    return f"{workflow.basedir}/rules/report/style.css"
+
+
+def snakefile_of_report(wildcards):
+    """Return the Snakefile that the report is made with: this one."""
+    return f"{workflow.basedir}/Snakefile"
 
 
 # Targets: what the preset's figures and tables need

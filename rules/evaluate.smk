@@ -11,7 +11,7 @@ rule evaluate:
         curve="results/runs/{run}/curve.parquet",
         weights="results/runs/{run}/model.safetensors",
         tokens=ancient(tokens_of_run),
-        code=f"{workflow.basedir}/pipeline/train/evaluate.py",
+        code=code_of_evaluation,
     output:
         "results/runs/{run}/evaluation.parquet",
     log:
@@ -48,7 +48,7 @@ rule gather_evaluations:
         evaluations=evaluations_of_sweep,
         curves=curves_of_sweep,
         tokens=ancient(TOKENS_META),
-        code=code_files("pipeline.gather"),
+        code=code_of_gathering,
     output:
         "results/{preset}/evaluations/{sweep}.parquet",
     log:

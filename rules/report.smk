@@ -12,7 +12,7 @@ rule deviate:
     """List where the preset departs from the paper."""
     input:
         tokens=ancient(TOKENS_META),
-        code=code_files("pipeline.report.deviations"),
+        code=code_of_deviations,
     output:
         csv=f"results/{PRESET}/deviations.csv",
         markdown=f"results/{PRESET}/deviations.md",
@@ -38,10 +38,7 @@ rule write_page:
         figures=figure_files(),
         tables=table_files(),
         deviations=f"results/{PRESET}/deviations.md",
-        code=code_files("pipeline.report.__main__"),
-        templates=multiext(
-            f"{workflow.basedir}/pipeline/report/", "page.html", "caption.html"
-        ),
+        code=code_of_page,
     output:
         directory(f"results/{PRESET}/report"),
     log:
@@ -66,7 +63,7 @@ rule report:
     """Make the report, with a second Snakemake that reads the finished figures and tables of the same config."""
     input:
         page=f"results/{PRESET}/report",
-        stylesheet=f"{workflow.basedir}/rules/report/style.css",
+        stylesheet=stylesheet_of_report,
     output:
         f"results/{PRESET}/report.html",
     log:
@@ -75,7 +72,7 @@ rule report:
     conda:
         "../environment.yml"
     params:
-        snakefile=f"{workflow.basedir}/Snakefile",
+        snakefile=snakefile_of_report,
     shell:
         """
         python -m snakemake figures \

@@ -60,7 +60,7 @@ rule gather:
     input:
         curves=curves_of_sweep,
         tokens=ancient(TOKENS_META),
-        code=code_files("pipeline.gather"),
+        code=code_of_gathering,
     output:
         "results/{preset}/sweeps/{sweep}.parquet",
     log:

@@ -5,6 +5,7 @@ Dry runs in real processes. They need no data and train nothing.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 def snakemake(*arguments, cwd=ROOT):
     """Run snakemake with this interpreter's environment first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+    own = [] if "--snakefile" in arguments else ["--snakefile", str(ROOT / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", *own, *arguments]
     return subprocess.run(
         command, cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=300
     )
@@ -73,6 +75,42 @@ def test_the_slurm_profile_resolves(tmp_path):
 def test_lint():
     done = snakemake("--lint")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+ODD = ("scaling (1)", "it's", 'a"b', "sp ace [2]", "na\u00efve $HOME;")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """Return a function that copies what a checkout needs to run into a folder of any name."""
+
+    def copy(name):
+        folder = tmp_path_factory.mktemp("odd") / name
+        left_out = shutil.ignore_patterns(".*", "results", "logs", "__pycache__", "docs", "tests")
+        shutil.copytree(ROOT, folder, ignore=left_out, symlinks=True)
+        return folder
+
+    return copy
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_checkout_of_any_name_runs_from_within_and_from_elsewhere(name, checkout, tmp_path):
+    folder = checkout(name)
+    for cwd, options in ((folder, []), (tmp_path, ["--directory", str(tmp_path / f"work {name}")])):
+        start = ["--snakefile", str(folder / "Snakefile"), *options, "--cores", "1"]
+        done = snakemake(*start, "plan", "--config", "preset=test", cwd=cwd)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "minutes of training" in done.stdout
+        done = snakemake(*start, "--dry-run", "figures", "report", "--config", "preset=test", cwd=cwd)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_checkout_with_braces_in_its_name_is_refused_in_one_line(checkout, tmp_path):
+    folder = checkout("a{b}c")
+    done = snakemake("--snakefile", str(folder / "Snakefile"), "--cores", "1", "plan", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Snakemake takes braces in a path for wildcards: rename the folder" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
