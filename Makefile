@@ -11,13 +11,15 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: figures report plan test test-fast test-slurm lint bench readme lock clean
 
 figures: $(READY)  ## the main job: every figure and table; PRESET=test for a quick look
+	python -m pipeline.lock
 	snakemake --cores $(CORES) figures --config preset=$(PRESET)
 
 report: $(READY)  ## one self-contained report.html
+	python -m pipeline.lock
 	snakemake --cores $(CORES) report --config preset=$(PRESET)
 
 plan: $(READY)  ## what the preset would cost
-	snakemake plan --cores 1 --quiet all --config preset=$(PRESET)
+	snakemake plan --cores 1 --quiet host progress reason rules --config preset=$(PRESET)
 
 test: $(READY) lint  ## everything: style, unit tests, and the test preset end to end
 	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadgroup -m "not slurm"
@@ -40,6 +42,7 @@ bench: $(READY)  ## speed of training against a plain loop, what is not steps, a
 	python -m benchmarks.laws
 
 readme: $(READY)  ## fill the README's generated parts from the results of PRESET
+	python -m pipeline.lock
 	snakemake --cores $(CORES) readme --config preset=$(PRESET)
 
 lock: $(READY)  ## write requirements.lock from what is installed

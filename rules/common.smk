@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from pipeline.errors import UserError
+from pipeline.lock import record_host
 from pipeline.plan import catalog, cost, placement
 from pipeline.plan.config import check_config
 from pipeline.plan.experiment import Experiment

@@ -9,6 +9,7 @@ results/scratch/finished/<run>, which is emptied when a workflow starts and when
 
 
 onstart:
+    record_host()
     forget_finished()
 
 

@@ -53,6 +53,12 @@ def named_jobs(folder, *arguments):
     return found
 
 
+def clear_lock(folder):
+    """Return what the command that clears a dead workflow's lock says."""
+    command = [sys.executable, "-m", "pipeline.lock", "--directory", str(folder)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Return a folder where the preset was killed (-9, with all its children) in the middle, then run to the end.
@@ -74,9 +80,11 @@ def finished(tmp_path_factory):
     )
     while process.poll() is None and len(list(folder.glob("results/runs/*/curve.parquet"))) < 5:
         time.sleep(0.2)
+    assert "is locked by a Snakemake that runs" in clear_lock(folder)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert run(folder, "--unlock").returncode == 0
+    assert "LockException" in run(folder, "figures").stderr
+    assert "is cleared" in clear_lock(folder)
     done = run(folder, "figures")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

@@ -22,10 +22,10 @@ FLOORS = (
     ("figures", "claims"),
     ("tables",),
     ("report",),
-    ("gather", "evaluate", "fit"),
+    ("gather", "evaluate", "fit", "lock"),
 )
 """Each floor may import from those above it in this list, from itself no other room."""
-COMMANDS = ("__main__", "gather", "evaluate", "fit")
+COMMANDS = ("__main__", "gather", "evaluate", "fit", "lock")
 LAWS = (("fitting",), ("formulas",), ("algebra",), ("command",))
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
