@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from pipeline.errors import UserError
 from pipeline.lock import record_host
@@ -154,6 +155,12 @@ def group_of_run(wildcards):
     """Return the group of a run on a cluster: short runs share a job, a long one has its own."""
     seconds = cost.gpu_seconds if ON_GPUS else cost.seconds
     return "train" if seconds(RUNS[wildcards.run]) < 600 else wildcards.run
+
+
+def say_what_is_left_out():
+    """Say which figures and tables the config's text can't give."""
+    for name, reason in catalog.left_out(config).items():
+        logger.warning(f"{name} is left out: {reason}")
 
 
 def forget_finished():

@@ -10,6 +10,7 @@ results/scratch/finished/<run>, which is emptied when a workflow starts and when
 
 onstart:
     record_host()
+    say_what_is_left_out()
     forget_finished()
 
 

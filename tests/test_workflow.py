@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.plan import catalog
+
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
@@ -75,6 +77,14 @@ def test_the_slurm_profile_resolves(tmp_path):
 def test_lint():
     done = snakemake("--lint")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_without_other_text_what_shows_it_is_left_out(override, tmp_path):
+    own_text_alone = override(data={"transfer": []})
+    jobs = planned("figures", *own_text_alone, "--config", "preset=test", cwd=tmp_path)
+    assert jobs["plot"] == len(set(catalog.FIGURES) - set(catalog.EXTRAS)) - 2
+    asked = snakemake("-n", "--cores", "1", *override(data={"transfer": []}, figures=["fig08"]), cwd=tmp_path)
+    assert "figures: fig08 can't be made: it shows the loss on text that was never trained on" in asked.stdout + asked.stderr
 
 
 ODD = ("scaling (1)", "it's", 'a"b', "sp ace [2]", "na\u00efve $HOME;")

@@ -23,6 +23,8 @@ class Needs:
     laws: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
     """Laws whose points are read: the rows that they were fitted to, with residuals."""
+    other_text: bool = False
+    """Whether there must be text that was never trained on (the config's data/transfer)."""
 
 
 LAWS: dict[str, Needs] = {
@@ -56,7 +58,7 @@ FIGURES: dict[str, Needs] = {
     "fig05": Needs(sweeps=("shapes",), laws=("L_N", "L_C", "L_C_min")),
     "fig06": Needs(sweeps=("depths", "sizes")),
     "fig07": Needs(sweeps=("sizes", "lstms"), evaluations=("sizes", "lstms")),
-    "fig08": Needs(evaluations=("sizes", "one_large")),
+    "fig08": Needs(evaluations=("sizes", "one_large"), other_text=True),
     "fig09": Needs(sweeps=("data",), laws=("L_N_D",), points=("L_N_D",)),
     "fig10": Needs(sweeps=("batches", "sizes"), laws=("B_crit",), points=("B_crit",)),
     "fig11": Needs(sweeps=("sizes",), laws=("L_N_S", "B_crit"), points=("L_N_S",)),
@@ -76,7 +78,7 @@ FIGURES: dict[str, Needs] = {
     "fig21": Needs(evaluations=("sizes", "short")),
     "fig22": Needs(sweeps=("schedules",)),
     "fig23": Needs(sweeps=("sizes",), laws=("L_N", "log_N"), points=("L_N",)),
-    "fig24": Needs(evaluations=("transfer",)),
+    "fig24": Needs(evaluations=("transfer",), other_text=True),
     "validation": Needs(sweeps=("validation",), laws=("chinchilla",), points=("chinchilla",)),
 }
 """Figure of the paper -> what it is drawn from."""
@@ -118,16 +120,27 @@ def wanted(kind: str, config: Mapping[str, Any]) -> list[str]:
     Raises
     ------
     UserError
-        For an unknown name, or when a sweep that one of them needs is not in the config.
+        For an unknown name, or when a sweep or the text that one of them needs is not in the config.
     """
     known = {"figures": FIGURES, "tables": TABLES}[kind]
-    names = [name for name in known if name not in EXTRAS] if config[kind] == "all" else config[kind]
+    everything = [name for name in known if name not in (*EXTRAS, *left_out(config))]
+    names = everything if config[kind] == "all" else config[kind]
     for name in names:
         if name not in known:
             raise UserError(f"{kind}: {name!r} is not one of {', '.join(known)}")
         if missing := sorted(all_sweeps([known[name]]) - set(config["sweeps"])):
             raise UserError(f"{kind}: {name} needs the sweep {', '.join(missing)}, which the config's sweeps lack")
+        if reason := left_out(config).get(name):
+            raise UserError(f"{kind}: {name} can't be made: {reason}")
     return names
+
+
+def left_out(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return figure or table -> why it can't be made with the config's text, for those that `all` leaves out."""
+    if config["data"]["transfer"]:
+        return {}
+    reason = "it shows the loss on text that was never trained on, and data/transfer names none"
+    return {name: reason for name, needs in {**FIGURES, **TABLES}.items() if needs.other_text}
 
 
 def all_laws(needs: Iterable[Needs]) -> list[str]:
