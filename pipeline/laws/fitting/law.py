@@ -173,8 +173,6 @@ class Law:
         fit.objective, fit.gradient_norm = float(solution.objective[best]), float(solution.gradient_norm[best])
         fit.starts, fit.starts_at_optimum = len(theta0), int(near.sum())
         fit.converged = bool(solution.converged[best])
-        if chosen.kind == "lad":
-            theta, fit.objective, fit.gradient_norm = estimate.finish_lad(model, y, theta, w)
         residual = estimate.residuals(model, y, theta[None], Objective("mse_log"))[0]
         fit.r_squared = r_squared(np.log(y), residual, w)
         fit.residuals = describe_residuals(residual, w, run_index, runs)
@@ -256,7 +254,7 @@ class Law:
         edge = self.edge(model, theta, y)
         if edge:
             return edge
-        m, jacobian, _ = model.derivatives(theta[None])
+        m, jacobian = model.derivatives(theta[None])
         residual = (np.log(y) - m)[0]
         design = jacobian[0]
         if not objective.logarithmic:
@@ -308,7 +306,7 @@ class Law:
 
     def _bootstrap(self, fit, model, theta, y, w, run_index, objective, method, n_boot, seed) -> None:
         """Refit replicates over runs from the optimum, and put their parameters in `fit`."""
-        m, jacobian, _ = model.derivatives(theta[None])
+        m, jacobian = model.derivatives(theta[None])
         m, jacobian = m[0], jacobian[0]
         record: dict[str, Any] = {"unit": "run", "method": method, "seed": seed}
         starts = np.tile(theta, (n_boot, 1))
