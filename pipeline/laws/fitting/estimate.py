@@ -1,4 +1,4 @@
-"""Objectives, optimisers and intervals: everything that is the same for all laws.
+"""Objectives, optimisers and bootstrap replicates: everything that is the same for all laws.
 
 A law predicts the logarithm of its response, m_i(theta), at each point i. A fit minimises
 
@@ -414,17 +414,6 @@ def widening(degrees: float) -> float:
     (1.248, 1.006)
     """
     return float(stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
-
-
-def interval_ends(draws: Array, level: float = 0.95) -> Array:
-    """Return the ends of the percentile interval over the first axis, (2, ...), unbiased for few draws.
-
-    Examples
-    --------
-    >>> interval_ends(np.arange(1.0, 40))
-    array([ 1., 39.])
-    """
-    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
 
 
 def pairs_replicates(

@@ -16,6 +16,7 @@ from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.estimate import OBJECTIVES, Array, Objective
 from pipeline.laws.fitting.fit import Estimate, Fit
 from pipeline.laws.fitting.forms import Axis, PowerSum
+from pipeline.laws.fitting.intervals import interval
 from pipeline.laws.fitting.likelihood import deviance
 from pipeline.laws.fitting.point_table import UNITS, check_points, complete, rename
 from pipeline.laws.fitting.separable import starts_of_sum
@@ -343,10 +344,8 @@ class Law:
         result = {}
         for k, q in enumerate(self.parameters):
             natural = np.exp if q.log else np.asarray
-            low, high = (None, None)
             with np.errstate(over="ignore"):
-                if len(fit.draws):
-                    low, high = (float(natural(v)) for v in estimate.interval_ends(fit.draws[:, k]))
+                low, high = (None if v is None else float(natural(v)) for v in interval(fit.draws[:, k]))
                 result[q.name] = Estimate(float(natural(fit.vector[k])), low, high, q.paper, q.unit)
         return result
 
