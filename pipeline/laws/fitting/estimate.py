@@ -216,7 +216,7 @@ def _search_huber(problem: _Problem, width: float) -> Array:
     while widths[-1] * NARROWING < typical:
         widths.append(widths[-1] * NARROWING)
     for one in reversed(widths):
-        ftol, xtol = (1e-10, 1e-8) if one == width else (1e-3, 1e-3)
+        ftol, xtol = (1e-13, 1e-8) if one == width else (1e-3, 1e-3)
         z = optimize.least_squares(
             problem.residual,
             z,
