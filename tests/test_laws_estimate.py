@@ -97,6 +97,21 @@ def test_least_absolute_deviation_of_a_curve_meets_its_conditions() -> None:
     assert near.objective / 1e-7 == pytest.approx(fit.objective, abs=80 * 1e-7)
 
 
+def test_least_absolute_deviation_with_few_residuals_at_zero() -> None:
+    position = np.arange(1.0, 65)
+    rng = np.random.default_rng(5)
+    loss = (2.3 + 5.4 * position**-0.62) * np.exp(0.01 * rng.normal(size=64))
+    rng.choice([-1.0, 1.0], size=(40, 64))
+    weights = rng.multinomial(64, np.ones(64) / 64, size=40)[5].astype(float)  # two residuals at zero, three parameters
+    law, objective = FORMULAS["position"], Objective("lad")
+    model = law.model(pd.DataFrame({"position": position}))
+    start = law.starts(model, loss, weights, objective)[:2]
+    found = estimate.minimise(model, loss, start, weights[None], objective)
+    assert found.converged.any() and found.objective == pytest.approx(found.objective.min(), rel=1e-5)
+    narrow = estimate.minimise(model, loss, start, weights[None], Objective("huber", 1e-6))
+    assert found.objective.min() <= narrow.objective.min() / 1e-6 + 64 * 1e-6
+
+
 def test_separable_solver_agrees_with_many_starts() -> None:
     points = hoffmann(100, 0.01, seed=4)
     law = FORMULAS["chinchilla"]
