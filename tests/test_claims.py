@@ -21,6 +21,7 @@ from pipeline.analysis.inputs import Inputs
 from pipeline.claims import CLAIMS, measure
 from pipeline.claims.verdict import FAILS, HOLDS, OPEN, Claim, Number, Undecided, check, exact
 from pipeline.laws import FORMULAS, Estimate, Fit
+from pipeline.laws.fitting.intervals import interval_ends
 from pipeline.units import PF_DAY
 
 CLAIM = {claim.number: claim for claim in CLAIMS}
@@ -33,7 +34,7 @@ def law(name: str, spread: float = 0.02, formula: str = "", **values: float) -> 
     vector = np.array([math.log(values[q.name]) if q.log else values[q.name] for q in parameters])
     scale = np.array([spread if q.log else spread * abs(values[q.name]) for q in parameters])
     draws = vector + scale * stream.standard_normal((200, len(vector)))
-    ends = np.quantile(draws, [0.025, 0.975], axis=0).T
+    ends = interval_ends(draws).T
     fit = FORMULAS["L_N"].fit(pd.DataFrame({"n_params": [1e4, 1e5, 1e6], "loss": [4.0, 3.4, 2.9]}), n_boot=0)
     return replace(
         fit,
@@ -501,6 +502,14 @@ def test_a_derived_number_takes_its_interval_from_the_draws():
     assert found.value == pytest.approx(0.16)
     assert found.low == pytest.approx(2 * fit.parameters["alpha_N"].low)
     assert measure.derived(lambda p: p["alpha_N"], replace(fit, draws=fit.draws[:0])).low is None
+    some = np.where(np.arange(200) < 10, np.nan, 1.0)[:, None]  # one draw in twenty has no value
+    assert measure.derived(lambda p: p["alpha_N"], replace(fit, draws=fit.draws * some)).low is not None
+    more = np.where(np.arange(200) < 11, np.nan, 1.0)[:, None]
+    assert measure.derived(lambda p: p["alpha_N"], replace(fit, draws=fit.draws * more)) == (
+        found.value / 2,
+        None,
+        None,
+    )
 
 
 # Sources of thresholds

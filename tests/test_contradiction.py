@@ -50,6 +50,22 @@ def test_both_losses_are_equal_there_and_the_interval_holds_the_estimate():
     assert point.low < 1.13e4 * PF_DAY < point.high
 
 
+def test_an_interval_is_open_where_draws_never_cross_and_lacking_where_they_are_unknown():
+    fits = laws(noise=0.002)
+    closed = crossing(*fits)
+    slow = fits[0].draws.copy()
+    slow[:20, 1] = 0.001  # a tenth of the draws: L(C_min) falls too slowly ever to meet L(D(C_min))
+    found = crossing(replace(fits[0], draws=slow), *fits[1:])
+    assert found.high is None and closed.low * 0.8 < found.low < found.flops
+    few = fits[0].draws.copy()
+    few[:2, 1] = 0.001
+    assert crossing(replace(fits[0], draws=few), *fits[1:]).high > closed.flops
+    unknown = fits[0].draws.copy()
+    unknown[:20] = np.nan
+    found = crossing(replace(fits[0], draws=unknown), *fits[1:])
+    assert found.low is None and found.high is None and found.flops == closed.flops
+
+
 def test_no_crossing_when_data_grow_fast_enough():
     assert crossing(*laws(p=0.6)) is None  # alpha_D p = 0.057 is above alpha_C = 0.050
 

@@ -84,7 +84,10 @@ def test_without_other_text_what_shows_it_is_left_out(override, tmp_path):
     jobs = planned("figures", *own_text_alone, "--config", "preset=test", cwd=tmp_path)
     assert jobs["plot"] == len(set(catalog.FIGURES) - set(catalog.EXTRAS)) - 2
     asked = snakemake("-n", "--cores", "1", *override(data={"transfer": []}, figures=["fig08"]), cwd=tmp_path)
-    assert "figures: fig08 can't be made: it shows the loss on text that was never trained on" in asked.stdout + asked.stderr
+    assert (
+        "figures: fig08 can't be made: it shows the loss on text that was never trained on"
+        in asked.stdout + asked.stderr
+    )
 
 
 ODD = ("scaling (1)", "it's", 'a"b', "sp ace [2]", "na\u00efve $HOME;")

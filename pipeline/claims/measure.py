@@ -17,6 +17,7 @@ from scipy.special import chdtri, fdtri, stdtrit
 from pipeline.analysis.inputs import Inputs
 from pipeline.claims.verdict import Number, Undecided
 from pipeline.laws import Fit
+from pipeline.laws.fitting.intervals import interval
 
 LEAST_RUNS = 4
 """Fewer runs have no interval by resampling (docs/paper.md, part 4)."""
@@ -121,7 +122,7 @@ def derived(function: Callable[..., Any], *fits: Fit) -> Number:
         return Number(value)
     with np.errstate(all="ignore"):
         draws = np.asarray(function(*(_draws(fit, n) for fit in fits)), float)
-    return _between(value, draws)
+    return Number(value, *interval(draws))
 
 
 def _draws(fit: Fit, n: int) -> dict[str, np.ndarray]:
@@ -129,15 +130,6 @@ def _draws(fit: Fit, n: int) -> dict[str, np.ndarray]:
         name: np.exp(column) if name in fit.log_parameters else column
         for name, column in zip(fit.parameters, fit.draws[:n].T, strict=True)
     }
-
-
-def _between(value: float, draws: np.ndarray) -> Number:
-    """Return the middle 95 % of draws; none when one in twenty has no value."""
-    finite = draws[np.isfinite(draws)]
-    if len(finite) < 0.95 * len(draws):
-        return Number(value)
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return Number(value, float(low), float(high))
 
 
 # Samples
@@ -239,7 +231,7 @@ def resampled(rows: pd.DataFrame, columns: list[str], statistic: Callable[[pd.Da
     for _ in range(RESAMPLES):
         chosen = stream.integers(len(places), size=len(places))
         draws.append(statistic(rows.iloc[np.concatenate([places[i] for i in chosen])]))
-    return _between(value, np.asarray(draws, float))
+    return Number(value, *interval(draws))
 
 
 def root_mean_square(rows: pd.DataFrame) -> float:

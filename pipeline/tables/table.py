@@ -13,6 +13,7 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
 from pipeline.laws import FORMULAS, Fit
+from pipeline.laws.fitting.intervals import interval
 from pipeline.units import PF_DAY
 
 COLUMNS = ("quantity", "unit", "paper", "ours", "low", "high", "n_runs", "comparable", "note")
@@ -124,7 +125,7 @@ def derived_row(
         row["ours"] = float(formula(**dict(zip(names, fit.vector, strict=True))))
         if len(fit.draws):
             draws = formula(**dict(zip(names, fit.draws.T, strict=True)))
-            row["low"], row["high"] = (float(value) for value in np.quantile(draws, [0.025, 0.975]))
+            row["low"], row["high"] = interval(draws)
     return row | _about(fit, comparable)
 
 

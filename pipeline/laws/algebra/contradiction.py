@@ -15,7 +15,10 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import UserError
 from pipeline.laws.fitting.fit import Fit
+from pipeline.laws.fitting.intervals import interval
 from pipeline.units import PF_DAY
+
+LARGEST = 700.0  # ln C of a number that a float still holds
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Crossing:
 def log_crossing(
     ln_C_c: ArrayLike, alpha_C: ArrayLike, ln_k: ArrayLike, p: ArrayLike, ln_D_c: ArrayLike, alpha_D: ArrayLike
 ) -> np.ndarray:
-    """Return ln C of the crossing, C in FLOP; NaN where L(C_min) falls no faster than L(D(C_min)).
+    """Return ln C of the crossing, C in FLOP; infinity where L(C_min) falls no faster than L(D(C_min)).
 
     Parameters
     ----------
@@ -57,13 +60,13 @@ def log_crossing(
     )
     gap = alpha_C - alpha_D * p
     ahead = alpha_C * ln_C_c - alpha_D * (ln_D_c - ln_k + p * np.log(PF_DAY))
-    return np.where(gap > 0, ahead / np.where(gap > 0, gap, 1.0), np.nan)
+    return np.where(gap <= 0, np.inf, ahead / np.where(gap <= 0, 1.0, gap))
 
 
 def crossing(L_C_min: Fit, D_opt: Fit, L_D: Fit) -> Crossing | None:
     """Return where the fitted laws cross; None if they don't at any larger compute.
 
-    The interval pairs the bootstrap draws of the three laws, and is open (None) where not all of them cross.
+    The interval pairs the bootstrap draws of the three laws, and is open (None) where too many of them never cross.
 
     Raises
     ------
@@ -79,10 +82,7 @@ def crossing(L_C_min: Fit, D_opt: Fit, L_D: Fit) -> Crossing | None:
         return None
     flops = float(np.exp(ln))
     n_tokens = float(D_opt.predict(flops=flops))
-    low = high = None
     n = min(len(fit.draws) for fit in fits)
-    if n:
-        draws = log_crossing(*np.concatenate([fit.draws[:n].T for fit in fits]))
-        ends = np.quantile(np.where(np.isfinite(draws), draws, np.inf), [0.025, 0.975], method="nearest")
-        low, high = (float(np.exp(end)) if end < 700 else None for end in ends)
+    ends = interval(log_crossing(*np.concatenate([fit.draws[:n].T for fit in fits])))
+    low, high = (None if end is None or end > LARGEST else float(np.exp(end)) for end in ends)
     return Crossing(flops, float(L_C_min.predict(flops=flops)), n_tokens, flops / (3 * n_tokens), low, high)

@@ -25,6 +25,7 @@ from pipeline.errors import UserError
 from pipeline.laws.algebra.efficiency import Laws
 from pipeline.laws.fitting.estimate import Array
 from pipeline.laws.fitting.fit import NOT_IDENTIFIED, Fit
+from pipeline.laws.fitting.intervals import interval_ends
 from pipeline.laws.fitting.point_table import UNITS
 from pipeline.laws.formulas.chinchilla import best_split
 from pipeline.laws.formulas.optimum import Optimum
@@ -51,7 +52,8 @@ class Allocation:
     """What one rule says of each budget.
 
     `values` maps a column (n_params, n_tokens, batch_tokens, steps, loss) to its estimate, low and high, arrays as
-    long as `flops`; low and high are NaN without bootstrap draws. A quantity that the rule says nothing of is absent.
+    long as `flops`; low and high are NaN without an interval, infinite where it is open. A quantity that the rule says
+    nothing of is absent.
     """
 
     rule: str
@@ -160,16 +162,14 @@ Rule = Callable[[Sequence[Array], Array], dict[str, Array]]
 
 def _with_intervals(name: str, convention: str, fits: Sequence[Fit], flops: Array, rule: Rule) -> Allocation:
     """Apply a rule to the estimates and to every draw."""
-    with np.errstate(all="ignore"):  # a wild draw can be infinite; quantiles stand it
+    with np.errstate(all="ignore"):  # a wild draw can be infinite
         estimates = rule([np.asarray(fit.vector)[None] for fit in fits], flops)
         n = min(len(fit.draws) for fit in fits)
         draws = [fit.draws[np.random.default_rng(k).permutation(len(fit.draws))[:n]] for k, fit in enumerate(fits)]
         drawn = rule(draws, flops) if n else {}
         values = {}
         for key, estimate in estimates.items():
-            low = high = np.full(len(flops), np.nan)
-            if n:
-                low, high = np.nanquantile(drawn[key], [0.025, 0.975], axis=0)
+            low, high = interval_ends(drawn[key]) if n else np.full((2, len(flops)), np.nan)
             values[key] = (estimate[0], low, high)
     return Allocation(name, convention, flops, values)
 

@@ -1,29 +1,34 @@
-"""Objectives, optimisers and intervals: everything that is the same for all laws.
+"""Objectives, optimisers and bootstrap replicates: everything that is the same for all laws.
 
 A law predicts the logarithm of its response, m_i(theta), at each point i. A fit minimises
 
     F(theta) = sum_i w_i rho(r_i),    r_i = ln y_i - m_i(theta)    (for `mse`: r_i = y_i - exp m_i)
 
-Many problems of one kind are solved at once: a row of `theta` is a start or a bootstrap replicate, and a row of
-`weights` says how often each point counts in it. The exact gradient and Hessian are cheap for every law here, so
-the solver is a damped Newton iteration on the whole batch, run until the gradient vanishes to rounding.
+`scipy.optimize.least_squares` does so with the exact Jacobian, for every start and bootstrap replicate on its own:
+Levenberg and Marquardt's method for squares, a trust region for Huber's function. Since a sum of squares tells its
+minimum to half of the digits only, a few steps of Gauss and Newton's method follow, which make the gradient vanish to
+rounding: what is written doesn't depend on where the library stops. Least absolute deviation, which the library has
+not, goes on from the minimum of a Huber function by linear programmes (`scipy.optimize.linprog`). Where a curve is best
+with fewer residuals at zero than it has parameters these creep, and a narrow Huber function stands in for it; that
+leaves the objective within some 1e-7 of its minimum.
 
 References
 ----------
 Hoffmann et al. 2022, section 3.3 (Huber loss of log residuals, delta = 1e-3, a grid of starts); Besiroglu et al.
-2024 (the sum over points, not the mean, and a solver that does not stop early); Madsen and Nielsen 1993 (least
-absolute deviation as the limit of Huber problems).
+2024 (the sum over points, not the mean, and a solver that does not stop early); Osborne and Watson 1971 (least
+absolute deviation of curves by linear programmes).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 OBJECTIVES = {
     "huber": "sum over points of w * Huber(ln y - ln f), quadratic up to delta",
@@ -31,8 +36,12 @@ OBJECTIVES = {
     "mse_log": "mean over points (weighted) of (ln y - ln f)^2",
     "mse": "mean over points (weighted) of (y - f)^2",
 }
-LAD_DELTA = 1e-9  # the last Huber width on the way to least absolute deviation, in ln y
-CHUNK = 1 << 16  # numbers in one array of a batch: small enough to stay in the cache
+NARROWING = 5.0  # from one Huber width to the next
+LAST_STEPS = 20  # of Gauss and Newton's method after the library's search, at most
+LAD_WIDTH = 1e-3  # of the Huber function from whose minimum least absolute deviation starts, in ln y
+LAD_STEPS = 50  # linear programmes at most
+LAD_NARROW = 1e-7  # Huber's width where these don't arrive
+LAD_DELTA = 1e-9  # a residual of some such, in ln y, is zero to least absolute deviation
 
 Array = NDArray[np.float64]
 
@@ -43,11 +52,8 @@ class Model(Protocol):
     def value(self, theta: Array) -> Array:
         """Return m, the log prediction: (n_problems, n_points) for theta (n_problems, p)."""
 
-    def derivatives(self, theta: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-        """Return m, its Jacobian (n_problems, p, n_points), and a function of s (n_problems, n_points).
-
-        That function gives sum_i s_i Hessian(m_i), of shape (n_problems, p, p).
-        """
+    def derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """Return m and its Jacobian, (n_problems, p, n_points)."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +97,6 @@ def _rho(r: Array, width: Array | float | None) -> Array:
     return inside * (size - 0.5 * inside)
 
 
-def _rho_slopes(r: Array, width: Array | None) -> tuple[Array, Array, Array]:
-    """Return rho', rho'' and rho' / r."""
-    if width is None:
-        two = np.full_like(r, 2.0)
-        return 2 * r, two, two
-    size = np.abs(r)
-    return np.clip(r, -width, width), (size <= width).astype(float), width / np.maximum(size, width)
-
-
 @dataclass
 class Solution:
     """Minima of a batch of problems: one row or entry a problem."""
@@ -121,25 +118,14 @@ class Solution:
 
 def residuals(model: Model, y: Array, theta: Array, objective: Objective) -> Array:
     """Return the residuals (n_problems, n_points) that the objective is a function of."""
-    return _residuals(model, np.log(y) if objective.logarithmic else y, theta, objective)
-
-
-def _residuals(model: Model, target: Array, theta: Array, objective: Objective) -> Array:
-    """The same from ln y, or y for mse."""
     m = model.value(theta)
-    return target - (m if objective.logarithmic else np.exp(m))
+    return np.log(y) - m if objective.logarithmic else y - np.exp(m)
 
 
 def minimise(
-    model: Model,
-    y: Array,
-    theta: Array,
-    weights: Array,
-    objective: Objective,
-    basis: Array | None = None,
-    max_iterations: int = 200,
+    model: Model, y: Array, theta: Array, weights: Array, objective: Objective, basis: Array | None = None
 ) -> Solution:
-    """Minimise the objective of many problems at once.
+    """Minimise the objective of many problems, one after another.
 
     Parameters
     ----------
@@ -153,8 +139,6 @@ def minimise(
     objective : Objective
     basis : ndarray of shape (p, q), optional
         Only steps in the span of its columns are taken: a fit with some combination of parameters held still.
-    max_iterations : int
-        Of Newton's method, for each width of Huber's function.
 
     Returns
     -------
@@ -162,197 +146,171 @@ def minimise(
     """
     shape = (len(theta), np.shape(y)[-1])
     weights, y = np.broadcast_to(weights, shape), np.broadcast_to(y, shape)
+    theta = theta.copy()
+    gradient = np.full((len(theta), theta.shape[1] if basis is None else basis.shape[1]), np.inf)
+    converged = np.zeros(len(theta), dtype=bool)
+    finish = _finish_lad if objective.kind == "lad" else _finish
     with np.errstate(all="ignore"):  # a trial step may overflow; it is then refused
-        theta, gradient, converged = _newton(model, y, theta, weights, objective, basis, max_iterations)
+        for k in range(len(theta)):
+            problem = _Problem(model, y[k], weights[k], objective, theta[k], basis)
+            if np.isfinite(problem.residual(problem.start)).all():
+                z, gradient[k], converged[k] = finish(problem, _search(problem))
+                theta[k] = problem.place(z)
         total = objective.total(residuals(model, y, theta, objective), weights)
+    gradient /= weights.sum(-1, keepdims=True) if objective.kind.startswith("mse") else 1.0
     return Solution(theta, np.where(np.isfinite(total), total, np.inf), gradient, converged)
 
 
-def _first_and_last_width(model, y, theta, objective) -> tuple[Array, float] | tuple[None, None]:
-    """Huber's function is reached through wider ones, and lad through narrower and narrower ones."""
-    if objective.kind in ("mse", "mse_log"):
-        return None, None
-    last = objective.delta if objective.kind == "huber" else LAD_DELTA
-    typical = np.median(np.abs(residuals(model, y, theta, objective)), axis=-1)
-    return np.fmax(np.fmin(typical, 0.1), last), last
+class _Problem:
+    """One fit in its free coordinates z: theta itself, or a step from its start in the span of a basis."""
+
+    def __init__(self, model, y, weights, objective, theta, basis) -> None:
+        self.model, self.weights, self.objective = model, weights, objective
+        self.target = np.log(y) if objective.logarithmic else y
+        self.origin, self.basis = theta, basis
+        self.start = theta if basis is None else np.zeros(basis.shape[1])
+        self.width = objective.delta if objective.kind == "huber" else None
+        small = 1e-15 * max(float(np.abs(self.target).max()), 1.0)
+        self.rounding = float(weights.sum() * (small if objective.kind == "lad" else _rho(small, self.width)))
+
+    def place(self, z: Array) -> Array:
+        """Return theta."""
+        return z if self.basis is None else self.origin + self.basis @ z
+
+    def residual(self, z: Array) -> Array:
+        """Return the residuals, (n_points,)."""
+        m = self.model.value(self.place(z)[None])[0]
+        return self.target - (m if self.objective.logarithmic else np.exp(m))
+
+    def slopes(self, z: Array) -> tuple[Array, Array]:
+        """Return the residuals and the Jacobian of the prediction, (q, n_points)."""
+        m, jacobian = (part[0] for part in self.model.derivatives(self.place(z)[None]))
+        jacobian = jacobian if self.basis is None else self.basis.T @ jacobian
+        if self.objective.logarithmic:
+            return self.target - m, jacobian
+        return self.target - np.exp(m), jacobian * np.exp(m)
 
 
-def _newton(model, y, theta, weights, objective, basis, max_iterations):
-    """Damped Newton: eigenvalues of the exact Hessian, made positive, in the metric of the Gauss-Newton matrix.
+def _search(problem: _Problem) -> Array:
+    """Return z at the minimum, to as many digits as show in the objective."""
+    if problem.objective.kind.startswith("mse"):
+        root = np.sqrt(problem.weights)
+        return optimize.least_squares(
+            lambda z: root * problem.residual(z),
+            problem.start,
+            lambda z: -(root * problem.slopes(z)[1]).T,
+            method="lm",
+            x_scale=1.0,  # "jac" would hold a term still that has nearly vanished
+            ftol=1e-15,
+            xtol=1e-15,
+            gtol=1e-15,
+        ).x
+    width = LAD_WIDTH if problem.objective.kind == "lad" else problem.objective.delta
+    return _search_huber(problem, problem.start, width)
 
-    With no damping this is Newton's method; with much it is a short step of reweighted least squares, which goes
-    down even where Huber's function is flat in its second derivative. A problem is done with one width when its
-    gradient is rounding error, or when three steps in a row could only gain less than rounding error; then it goes
-    on with a fifth of the width, down to the last. As problems end, others take their place in the batch.
+
+def _search_huber(problem: _Problem, z: Array, width: float) -> Array:
+    """Go from z to the minimum of Huber's function of that width.
+
+    Where no point is within the width, the function is flat in its second derivative: it is reached by wider ones.
     """
-    theta = theta.copy()
-    n_problems, p = theta.shape
-    gradients = np.full((n_problems, p if basis is None else basis.shape[1]), np.inf)
-    converged = np.zeros(n_problems, dtype=bool)
-    damping, polished = np.full(n_problems, 1e-3), np.zeros(n_problems, dtype=int)
-    iterations, value = np.zeros(n_problems, dtype=int), np.empty(n_problems)
-    width, last = _first_and_last_width(model, y, theta, objective)
-    target = np.log(y) if objective.logarithmic else y
-    rounding = _rho(1e-15 * np.maximum(np.abs(target).max(-1), 1.0), last)  # of one residual
-
-    def total(which: Array, trial: Array) -> Array:
-        r = _residuals(model, target[which], trial, objective)
-        return (weights[which] * _rho(r, None if width is None else width[which, None])).sum(-1)
-
-    active, waiting = np.empty(0, dtype=int), 0
-    while True:
-        joining = np.arange(waiting, min(n_problems, waiting + max(1, CHUNK // y.shape[1]) - len(active)))
-        waiting += len(joining)
-        value[joining] = total(joining, theta[joining])
-        active = np.append(active, joining[np.isfinite(value[joining])])
-        if not len(active):
-            if waiting < n_problems:
-                continue
-            return theta, gradients * _reported(weights, objective), converged
-
-        widths = None if width is None else width[active, None]
-        gradient, hessian, metric, size = _slopes(
-            model, target[active], theta[active], weights[active], objective, widths
-        )
-        if basis is not None:
-            gradient, size = gradient @ basis, size @ np.abs(basis)
-            hessian, metric = basis.T @ hessian @ basis, basis.T @ metric @ basis
-        gradients[active] = gradient
-        floor = rounding[active] * weights[active].sum(-1)
-        flat = (np.abs(gradient) <= 1e-14 * size).all(-1) | (value[active] <= floor)
-        finished = flat | (polished[active] >= 3)
-        if width is not None:
-            narrowing = active[finished & (width[active] > last)]
-            width[narrowing] = np.maximum(width[narrowing] / 5, last)
-            polished[narrowing], damping[narrowing] = 0, 1e-3
-            value[narrowing] = total(narrowing, theta[narrowing])
-            finished &= ~np.isin(active, narrowing)
-        else:
-            narrowing = active[:0]
-        exact = flat | (np.abs(gradient) <= 1e-6 * size).all(-1) | (value[active] <= 1e4 * floor)
-        converged[active[finished]] = exact[finished]
-        iterations[active] += 1
-        going = ~finished & (iterations[active] <= max_iterations) & np.isfinite(hessian).all((-1, -2))
-        stepping = going & ~np.isin(active, narrowing)
-        rows = active[stepping]
-        _step(
-            theta, value, damping, polished, rows, gradient[stepping], hessian[stepping], metric[stepping], basis, total
-        )
-        active = active[going]
+    loss = partial(huber_loss, weights=problem.weights / problem.weights.max())
+    widths = [width]
+    typical = min(float(np.median(np.abs(problem.residual(z)))), 0.1)
+    while widths[-1] * NARROWING < typical:
+        widths.append(widths[-1] * NARROWING)
+    for one in reversed(widths):
+        ftol, xtol = (1e-13, 1e-8) if one == width else (1e-3, 1e-3)
+        z = optimize.least_squares(
+            problem.residual,
+            z,
+            lambda z: -problem.slopes(z)[1].T,
+            method="trf",
+            x_scale=1.0,
+            loss=loss,
+            f_scale=one,
+            ftol=ftol,
+            xtol=xtol,
+            gtol=None,
+        ).x
+    return z
 
 
-def _step(theta, value, damping, polished, rows, gradient, hessian, metric, basis, total) -> None:
-    """Take a step that goes down in each of the problems `rows`, changing theta, value, damping and polished."""
-    root = _inverse_root(metric)
-    eigenvalue, vector = np.linalg.eigh(root.transpose(0, 2, 1) @ hessian @ root)
-    # Against a negative curvature the step may be longer: a valley that falls away is followed in fewer of them.
-    eigenvalue, vector = np.where(eigenvalue < 0, -0.3 * eigenvalue, eigenvalue), root @ vector
-    along = (gradient[:, None, :] @ vector)[:, 0]
-    pending = np.arange(len(rows))
-    for _ in range(15):
-        if not len(pending):
-            return
-        index = rows[pending]
-        coefficient = -along[pending] / (eigenvalue[pending] + damping[index, None])
-        step = (vector[pending] @ coefficient[:, :, None])[:, :, 0]
-        if basis is not None:
-            step = step @ basis.T
-        predicted = -(along[pending] * coefficient + 0.5 * eigenvalue[pending] * coefficient**2).sum(-1)
-        trial = theta[index] + step
-        new = total(index, trial)
-        gain = value[index] - new
-        tiny = predicted <= 1e-13 * value[index]
-        good = np.where(tiny, gain >= -1e-13 * value[index], gain >= 1e-3 * predicted)  # False for NaN
-        theta[index[good]], value[index[good]] = trial[good], new[good]
-        ratio = gain / predicted
-        factor = np.where(good, np.where(ratio > 0.7, 0.1, np.where(ratio < 0.3, 3.0, 1.0)), 8.0)
-        damping[index] = np.clip(damping[index] * np.where(tiny & good, 0.01, factor), 1e-16, 1e8)
-        polished[index[tiny]] += 1
-        pending = pending[~good & ~tiny]
-    polished[rows[pending]] += 1  # no decrease at any damping
+def huber_loss(square: Array, weights: Array) -> Array:
+    """Return w rho, w rho' and w rho'' by (r / delta)^2, as `scipy.optimize.least_squares` takes a loss.
 
+    It sums delta^2 rho / 2, which is w times Huber's function. Its own "huber" has no weights, and weighted residuals
+    are not the same, since delta is a length in ln y.
 
-def _reported(weights: Array, objective: Objective) -> Array | float:
-    """The factor from the sum that is minimised to the objective as it is reported."""
-    if objective.kind.startswith("mse"):
-        return 1 / weights.sum(-1, keepdims=True)
-    return 1 / LAD_DELTA if objective.kind == "lad" else 1.0
-
-
-def _inverse_root(metric: Array) -> Array:
-    """Return W with W' metric W = 1, for matrices (n, p, p) that are positive but may be nearly singular."""
-    diagonal = np.einsum("rii->ri", metric)
-    scale = 1 / np.sqrt(np.maximum(diagonal, 1e-30 * diagonal.max(-1, keepdims=True) + 1e-300))
-    scaled = metric * scale[:, :, None] * scale[:, None, :] + 1e-10 * np.eye(metric.shape[1])
-    return scale[:, :, None] * np.linalg.inv(np.linalg.cholesky(scaled)).transpose(0, 2, 1)
-
-
-def _slopes(model, target, theta, weights, objective, width) -> tuple[Array, Array, Array, Array]:
-    """Gradient, Hessian, Gauss-Newton matrix, and the size of the gradient's summands.
-
-    The rounding error of the gradient is 1e-16 times that size. The Gauss-Newton matrix has the weights of
-    reweighted least squares, w rho'(r) / r.
+    Examples
+    --------
+    >>> delta, r, w = 1e-3, np.array([0.0005, 0.1]), np.array([1.0, 2.0])
+    >>> total = delta**2 / 2 * huber_loss((r / delta) ** 2, w)[0].sum()
+    >>> bool(np.isclose(total, Objective("huber", delta).total(r, w)))
+    True
     """
-    m, jacobian, curvature = model.derivatives(theta)
-    f = None if objective.logarithmic else np.exp(m)
-    r = target - (m if f is None else f)
-    psi, slope, secant = _rho_slopes(r, width)
-    pull, outer, inner = weights * psi, weights * slope, weights * secant
-    if f is not None:  # q = exp m: grad q = q grad m, Hessian q = q (grad m grad m' + Hessian m)
-        pull, outer, inner = pull * f, outer * f * f - pull * f, inner * f * f
-    turned = jacobian.transpose(0, 2, 1)
-    gradient = -(jacobian @ pull[:, :, None])[:, :, 0]
-    size = (np.abs(jacobian) @ np.abs(pull)[:, :, None])[:, :, 0]
-    metric = (jacobian * inner[:, None, :]) @ turned
-    same = width is None and f is None  # a square in ln y: rho'' is rho' / r
-    hessian = (metric if same else (jacobian * outer[:, None, :]) @ turned) - curvature(pull)
-    return gradient, hessian, metric, size
+    size, inside = np.maximum(np.sqrt(square), 1.0), square <= 1
+    return weights * np.stack([np.where(inside, square, 2 * size - 1), 1 / size, np.where(inside, 0, -0.5 / size**3)])
 
 
-def finish_lad(model: Model, y: Array, theta: Array, weights: Array) -> tuple[Array, float, float]:
-    """Put a minimum of least absolute deviation exactly where it is, from the nearby minimum of a narrow Huber.
+def _finish(problem: _Problem, z: Array) -> tuple[Array, Array, bool]:
+    """Return z, the gradient, and whether that is small beside its summands or the objective is rounding error.
 
-    At the optimum some residuals are exactly zero. With those as constraints the rest is smooth, and Newton's
-    method on the conditions of Karush, Kuhn and Tucker converges to rounding.
-
-    Parameters
-    ----------
-    theta : ndarray of shape (p,)
-    weights : ndarray of shape (n_points,)
-
-    Returns
-    -------
-    theta : ndarray of shape (p,)
-        The argument itself when the conditions don't hold (a degenerate optimum).
-    objective : float
-    gradient_norm : float
-        Largest component of the smallest subgradient.
+    The last half of the digits of z don't show in the objective. Steps of Gauss and Newton find them, as long as the
+    gradient shrinks.
     """
-    start, log_y = theta, np.log(y)
-    lad = Objective("lad")
-    zero = np.abs(log_y - model.value(theta[None])[0]) <= 30 * LAD_DELTA
-    best = (theta, float(lad.total(residuals(model, y, theta[None], lad), weights)[0]), np.inf)
-    pull = np.zeros(int(zero.sum()))
-    for _ in range(12):
-        m, jacobian, curvature = model.derivatives(theta[None])
-        r, jacobian = log_y - m[0], jacobian[0]
-        force = np.where(zero, 0.0, weights * np.sign(r))
-        if np.isfinite(best[2]):
-            force[zero] = pull
-        constraint = jacobian[:, zero]
-        matrix = np.block([[-curvature(force[None])[0], -constraint], [-constraint.T, np.zeros((len(pull),) * 2)]])
-        smooth = -jacobian @ np.where(zero, 0.0, force)
-        solved = np.linalg.lstsq(matrix, -np.concatenate([smooth, r[zero]]), rcond=None)[0]
-        pull = solved[len(theta) :]
-        subgradient = float(np.abs(smooth - constraint @ np.clip(pull, -weights[zero], weights[zero])).max())
-        value = float((weights * np.abs(r)).sum())
-        if value <= best[1] * (1 + 1e-9) and subgradient <= best[2]:
-            best = (theta, value, subgradient)
-        theta = theta + solved[: len(theta)]
-        if not np.isfinite(theta).all():
+    best, weights, width = (z, np.full(len(z), np.inf), False), problem.weights, problem.width
+    for _ in range(LAST_STEPS):
+        r, jacobian = problem.slopes(z)
+        slope = 2.0 if width is None else (np.abs(r) <= width)
+        pull = weights * (2 * r if width is None else np.clip(r, -width, width))
+        gradient = -jacobian @ pull
+        if not np.abs(gradient).max() < np.abs(best[1]).max():
             break
-    limit = 1e-6 * float((np.abs(jacobian) @ weights).max())
-    return best if best[2] <= limit else (start, best[1], best[2])
+        small = (np.abs(gradient) <= 1e-6 * (np.abs(jacobian) @ np.abs(pull))).all()
+        best = (z, gradient, bool(small or (weights * _rho(r, width)).sum() <= 1e4 * problem.rounding))
+        z = z - np.linalg.lstsq((jacobian * (weights * slope)) @ jacobian.T, gradient)[0]
+    return best
+
+
+def _finish_lad(problem: _Problem, z: Array) -> tuple[Array, Array, bool]:
+    """Go from near a minimum of the sum of absolute residuals into it; return as `_finish` does.
+
+    Each step is the best one if predictions were linear, or a part of it. That is a linear programme; its dual is
+    solved, which has a row a parameter, and the multipliers are the step. Its solution says how hard each residual
+    that is zero pulls, so that the subgradient is the smallest.
+    """
+    top = problem.weights.max()
+    weights, rounding = problem.weights / top, problem.rounding / top
+    bounds, nothing = np.stack([-weights, weights], axis=1), np.zeros(len(z))
+    gradient = np.full(len(z), np.inf)
+    for _ in range(LAD_STEPS):
+        r, jacobian = problem.slopes(z)
+        value, unit = float(weights @ np.abs(r)), float(np.abs(r).max())
+        if value <= rounding:
+            return z, np.zeros(len(z)), True
+        dual = optimize.linprog(-r / unit, A_eq=jacobian, b_eq=nothing, bounds=bounds)
+        if dual.status:
+            break
+        zero = np.abs(r) <= 30 * LAD_DELTA
+        gradient = -jacobian @ np.where(zero, dual.x, weights * np.sign(r))
+        step = -unit * dual.eqlin.marginals
+        gain, length, new = value - float(weights @ np.abs(r - step @ jacobian)), 2.0, np.inf
+        while length > 1e-6 and not new <= value - 1e-4 * length * gain:
+            length /= 2
+            new = float(weights @ np.abs(problem.residual(z + length * step)))
+        if not (gain > 1e-15 * value and new < value):
+            break
+        z = z + length * step
+    if (np.abs(gradient) <= 1e-6 * (np.abs(jacobian) @ weights)).all():
+        return z, gradient * top, True
+    # A curve may be best with fewer residuals at zero than it has parameters; there linear programmes creep.
+    narrow = _search_huber(problem, z, LAD_NARROW)
+    r, jacobian = problem.slopes(narrow)
+    if not weights @ np.abs(r) < value:
+        return z, gradient * top, False
+    gradient = -jacobian @ (weights * np.clip(r / LAD_NARROW, -1, 1))
+    return narrow, gradient * top, bool((np.abs(gradient) <= 1e-6 * (np.abs(jacobian) @ weights)).all())
 
 
 def influence(residual: Array, weights: Array, p: int, objective: Objective) -> tuple[Array, float]:
@@ -468,17 +426,6 @@ def widening(degrees: float) -> float:
     (1.248, 1.006)
     """
     return float(stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
-
-
-def interval_ends(draws: Array, level: float = 0.95) -> Array:
-    """Return the ends of the percentile interval over the first axis, (2, ...), unbiased for few draws.
-
-    Examples
-    --------
-    >>> interval_ends(np.arange(1.0, 40))
-    array([ 1., 39.])
-    """
-    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
 
 
 def pairs_replicates(

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
-from pipeline.laws.fitting.estimate import interval_ends
+from pipeline.laws.fitting.intervals import interval_ends
 
 if TYPE_CHECKING:
     from pipeline.laws.fitting.law import Law

@@ -10,7 +10,7 @@ alpha = 0.08 are a poor pair of coordinates; `Scaling` goes back and forth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -98,8 +98,8 @@ class PowerSum:
             total = total + part
         return top + np.log(total), parts, total
 
-    def derivatives(self, theta: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-        """Return m, its Jacobian and the contraction of its Hessians (see `estimate.Model`)."""
+    def derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """Return m and its Jacobian (see `estimate.Model`)."""
         m, parts, total = self._sum(theta)
         shares = [part / total for part in parts]
         jacobian = np.empty((len(theta), self.p, m.shape[1]))
@@ -107,31 +107,13 @@ class PowerSum:
             jacobian[:, column[0]] = share
             if axis is not None:
                 np.multiply(share, axis.minus_x, out=jacobian[:, column[1]])
-
-        def curvature(s: Array) -> Array:
-            if len(shares) == 1:
-                return np.zeros((len(theta), self.p, self.p))
-            total = -(jacobian * s[:, None, :]) @ jacobian.transpose(0, 2, 1)
-            for axis, column, share in zip(self.axes, self.columns, shares, strict=True):
-                weight = s * share
-                i = column[0]
-                total[:, i, i] += weight.sum(-1)
-                if axis is not None:
-                    j = column[1]
-                    cross = weight @ axis.minus_x
-                    total[:, i, j] += cross
-                    total[:, j, i] += cross
-                    total[:, j, j] += weight @ axis.x**2
-            return total
-
-        return m, jacobian, curvature
+        return m, jacobian
 
 
 class SoftMaximum:
     """ln L = t log(exp(s/t) + exp(u/t)) with s = c_N - a_N x, u = c_D - t y: Eq 1.5, with t = alpha_D.
 
-    theta is (c_N, a_N, c_D, a_D) on the scaled axes. The function is a perspective of log-sum-exp, so that its
-    Hessian in theta has rank one at each point.
+    theta is (c_N, a_N, c_D, a_D) on the scaled axes.
     """
 
     p = 4
@@ -155,24 +137,17 @@ class SoftMaximum:
         m = np.logaddexp(s, u)
         return [np.exp(s - m), np.exp(u - m)]
 
-    def derivatives(self, theta: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-        """Return m, its Jacobian and the contraction of its Hessians (see `estimate.Model`)."""
+    def derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """Return m and its Jacobian (see `estimate.Model`)."""
         s, u, t = self._lines(theta)
         log_sum = np.logaddexp(s, u)
         p, q = np.exp(s - log_sum), np.exp(u - log_sum)
         k = 1 / self.data.scale  # t = k a_D
-        ratio = np.where((p > 0) & (q > 0), s - u, 0.0)
         # dm/dt at fixed lines t s and t u is the entropy of (p, q).
         entropy = log_sum - p * np.where(p > 0, s, 0.0) - q * np.where(q > 0, u, 0.0)
         x, y = self.size.x, self.data.x
         jacobian = np.stack(np.broadcast_arrays(p, -p * x, q, -q * y + k * entropy), axis=1)
-
-        def curvature(weight: Array) -> Array:
-            one = np.ones_like(p)
-            e = np.stack([one, -x * one, -one, y - k * ratio], axis=1)
-            return (e * (weight * p * q / t)[:, None, :]) @ e.transpose(0, 2, 1)
-
-        return t * log_sum, jacobian, curvature
+        return t * log_sum, jacobian
 
 
 class Logarithm:
@@ -187,12 +162,8 @@ class Logarithm:
         """Return ln L; NaN where L is not positive."""
         return np.log(theta[:, :1] - theta[:, 1:] * self.axis.x)
 
-    def derivatives(self, theta: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-        """Return m, its Jacobian and the contraction of its Hessians (see `estimate.Model`)."""
+    def derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """Return m and its Jacobian (see `estimate.Model`)."""
         loss = theta[:, :1] - theta[:, 1:] * self.axis.x
         jacobian = np.stack([1 / loss, -self.axis.x / loss], axis=1)
-
-        def curvature(s: Array) -> Array:
-            return -(jacobian * s[:, None, :]) @ jacobian.transpose(0, 2, 1)
-
-        return np.log(loss), jacobian, curvature
+        return np.log(loss), jacobian

@@ -16,12 +16,14 @@ from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.estimate import OBJECTIVES, Array, Objective
 from pipeline.laws.fitting.fit import Estimate, Fit
 from pipeline.laws.fitting.forms import Axis, PowerSum
+from pipeline.laws.fitting.intervals import interval
 from pipeline.laws.fitting.likelihood import deviance
 from pipeline.laws.fitting.point_table import UNITS, check_points, complete, rename
 from pipeline.laws.fitting.separable import starts_of_sum
 
 CLEAR = 1.96  # an exponent nearer to zero than this many standard errors is not told apart from zero
 INVISIBLE = 1e-9  # a term whose share of the response is nowhere above this is at the edge: its coefficient is 0
+BEST_STARTS = 8  # of a law without one of its terms: only its minimum is asked for, which nearly all starts reach
 RANK = 1e-14  # smallest eigenvalue of the scaled normal matrix that still counts: single-precision columns pass
 
 
@@ -173,8 +175,6 @@ class Law:
         fit.objective, fit.gradient_norm = float(solution.objective[best]), float(solution.gradient_norm[best])
         fit.starts, fit.starts_at_optimum = len(theta0), int(near.sum())
         fit.converged = bool(solution.converged[best])
-        if chosen.kind == "lad":
-            theta, fit.objective, fit.gradient_norm = estimate.finish_lad(model, y, theta, w)
         residual = estimate.residuals(model, y, theta[None], Objective("mse_log"))[0]
         fit.r_squared = r_squared(np.log(y), residual, w)
         fit.residuals = describe_residuals(residual, w, run_index, runs)
@@ -256,7 +256,7 @@ class Law:
         edge = self.edge(model, theta, y)
         if edge:
             return edge
-        m, jacobian, _ = model.derivatives(theta[None])
+        m, jacobian = model.derivatives(theta[None])
         residual = (np.log(y) - m)[0]
         design = jacobian[0]
         if not objective.logarithmic:
@@ -290,7 +290,7 @@ class Law:
         n, p = len(y), len(theta)
         lowest = float(objective.total(estimate.residuals(model, y, theta[None], objective), weights[None])[0])
         for names, reduced, starts in simpler:
-            theta0 = starts(y, weights, objective)
+            theta0 = starts(y, weights, objective)[:BEST_STARTS]
             found = estimate.minimise(reduced, y, theta0, weights[None], objective).objective.min()
             gone = p - reduced.p
             chance = gone * stats.f.ppf(0.95, gone, n - p)
@@ -308,7 +308,7 @@ class Law:
 
     def _bootstrap(self, fit, model, theta, y, w, run_index, objective, method, n_boot, seed) -> None:
         """Refit replicates over runs from the optimum, and put their parameters in `fit`."""
-        m, jacobian, _ = model.derivatives(theta[None])
+        m, jacobian = model.derivatives(theta[None])
         m, jacobian = m[0], jacobian[0]
         record: dict[str, Any] = {"unit": "run", "method": method, "seed": seed}
         starts = np.tile(theta, (n_boot, 1))
@@ -345,10 +345,8 @@ class Law:
         result = {}
         for k, q in enumerate(self.parameters):
             natural = np.exp if q.log else np.asarray
-            low, high = (None, None)
             with np.errstate(over="ignore"):
-                if len(fit.draws):
-                    low, high = (float(natural(v)) for v in estimate.interval_ends(fit.draws[:, k]))
+                low, high = (None if v is None else float(natural(v)) for v in interval(fit.draws[:, k]))
                 result[q.name] = Estimate(float(natural(fit.vector[k])), low, high, q.paper, q.unit)
         return result
 

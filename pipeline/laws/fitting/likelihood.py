@@ -41,7 +41,7 @@ def profile_intervals(
     list of (low, high)
         None for an end that is not found within 135 standard errors.
     """
-    m, jacobian, _ = model.derivatives(theta[None])
+    m, jacobian = model.derivatives(theta[None])
     design = jacobian[0] if objective.logarithmic else jacobian[0] * np.exp(m)
     weights = weights / weights.mean()
     covariance = np.linalg.pinv((design * weights) @ design.T)

@@ -105,8 +105,8 @@ def variable_projection(model: PowerSum, y: Array, weights: Array, n_starts: int
     """Return (p,): the least-squares fit of y itself, by a search over the exponents alone.
 
     At each point of the search the coefficients are the positive least-squares solution, so the search has half of
-    the dimensions and no scale of coefficients to get lost in. A solver of its own: the many-start Newton iteration
-    must find the same.
+    the dimensions and no scale of coefficients to get lost in. The search from many starts must find the
+    same.
     """
     columns = [column[1] for column in model.columns if len(column) == 2]
 

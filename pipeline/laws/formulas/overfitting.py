@@ -1,4 +1,4 @@
-"""L(N, D) = [(N_c / N)^(alpha_N / alpha_D) + D_c / D]^alpha_D, Eq 1.5; the overfitting ratio and the data needed.
+"""L(N, D) = [(N_c / N)^(alpha_N / alpha_D) + D_c / D]^alpha_D, Eq 1.5, and the overfitting that it predicts.
 
 D = infinity is allowed and leaves (N_c / N)^alpha_N.
 """
@@ -94,39 +94,34 @@ class L_N_D(Law):
 
 
 def overfitting(
-    n_params: ArrayLike, n_tokens: ArrayLike, alpha_N: float, alpha_D: float, N_c: float, D_c: float
+    n_params: ArrayLike,
+    n_tokens: ArrayLike,
+    alpha_N: ArrayLike,
+    alpha_D: ArrayLike,
+    N_c: ArrayLike,
+    D_c: ArrayLike,
 ) -> np.ndarray:
     """Return dL = L(N, D) / L(N, infinity) - 1, Eq 4.2 in the form of Eq 4.3.
+
+    All arguments broadcast. N and D come in through N^(alpha_N / alpha_D) / D alone, so that the curve over such an x
+    is `overfitting(1.0, 1 / x, ...)`.
 
     Parameters
     ----------
     n_params, n_tokens : array_like
-        N and D; positive.
-    alpha_N, alpha_D, N_c, D_c : float
+        N and D; positive, D may be infinite.
+    alpha_N, alpha_D, N_c, D_c : array_like
         Of Eq 1.5.
 
     Examples
     --------
     The paper's bound D = 5e3 N^0.74 leaves about two percent (with 5.5e3, exactly two):
 
-    >>> float(overfitting(1e9, 5.5e3 * 1e9**0.738, **PAPER).round(3))
-    0.02
+    >>> overfitting([1e6, 1e9], 5.5e3 * np.array([1e6, 1e9]) ** 0.738, **PAPER).round(3)
+    array([0.02, 0.02])
     """
-    n, d = np.asarray(n_params, dtype=float), np.asarray(n_tokens, dtype=float)
-    return np.expm1(alpha_D * np.log1p((n / N_c) ** (alpha_N / alpha_D) * D_c / d))
-
-
-def data_requirement(
-    alpha_N: float, alpha_D: float, N_c: float, D_c: float, overfit: float = 0.02
-) -> tuple[float, float]:
-    """Return (k, p) of Eq 4.4, D >= k N^p, so that dL of Eq 4.3 stays below `overfit` (relative).
-
-    Examples
-    --------
-    >>> k, p = data_requirement(**PAPER)
-    >>> round(k), round(p, 3)
-    (5519, 0.738)
-    """
+    n, d, alpha_N, alpha_D, N_c, D_c = (
+        np.asarray(value, dtype=float) for value in (n_params, n_tokens, alpha_N, alpha_D, N_c, D_c)
+    )
     power = alpha_N / alpha_D
-    allowed = np.expm1(np.log1p(overfit) / alpha_D)  # (N / N_c)^p D_c / D
-    return float(np.exp(np.log(D_c) - power * np.log(N_c) - np.log(allowed))), power
+    return np.expm1(alpha_D * np.log1p(np.exp(power * (np.log(n) - np.log(N_c)) + np.log(D_c) - np.log(d))))
