@@ -217,7 +217,7 @@ def _target(fit: Fit) -> str:
 
 def _powers(laws: Sequence[str]) -> Rule:
     def rule(vectors: Sequence[Array], flops: Array) -> dict[str, Array]:
-        from pipeline.laws import FORMULAS
+        from pipeline.laws.formulas import FORMULAS
 
         values = {
             POWERS.get(law, "loss"): FORMULAS[law].evaluate(vector, {"flops": flops})

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError, command
-from pipeline.laws import FORMULAS, Fit, Law, load_fit
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.compare import compare, table
-from pipeline.laws.fitting.fit import NOT_IDENTIFIED
+from pipeline.laws.fitting.fit import NOT_IDENTIFIED, Fit, load_fit
+from pipeline.laws.fitting.law import Law
 from pipeline.laws.fitting.point_table import UNITS, choose_rows, read_points
+from pipeline.laws.formulas import FORMULAS
 
 INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
 

@@ -34,9 +34,13 @@ class Estimate:
     unit: str
 
 
+KNOWN: dict[str, Law] = {}
+"""Name -> law, filled by `pipeline.laws.formulas`: a fit that is read knows its formula by name."""
+
+
 @dataclass
 class Fit:
-    """A law fitted to points; see DESIGN.md section 4 for its JSON.
+    """A law fitted to points; its JSON is described in docs/laws.md, "The JSON".
 
     `vector` and the rows of `draws` hold the parameters in the order of `parameters`, those of `log_parameters` as
     their natural logarithm (N_c of a replicate can exceed what a float holds). Draws are bootstrap replicates over
@@ -73,9 +77,7 @@ class Fit:
     @property
     def definition(self) -> Law:
         """The law itself."""
-        from pipeline.laws import FORMULAS
-
-        return FORMULAS[self.law]
+        return KNOWN[self.law]
 
     def value(self, name: str) -> float:
         """Return the estimate of one parameter; an unidentified fit has none and raises a UserError."""
