@@ -192,6 +192,8 @@ def spread_ratio(first: float, first_freedom: int, second: float, second_freedom
     """Return the ratio of two independent samples' standard deviations, from sums of squares, with its F-interval."""
     if first_freedom < 1 or second_freedom < 1:
         raise Undecided("too few repeats to compare spreads")
+    if not first > 0 < second:
+        raise Undecided("repeats do not differ at all: there is no spread to compare")
     ratio = (first / first_freedom) / (second / second_freedom)
     low = ratio / fdtri(first_freedom, second_freedom, 0.975)
     high = ratio / fdtri(first_freedom, second_freedom, 0.025)

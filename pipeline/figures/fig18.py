@@ -30,6 +30,7 @@ def draw(inputs: Inputs) -> Drawing:
         after = batches[batches.step > batches.warmup_steps]
         levels = shared_levels(after, "loss", LEVELS, by="run")
     points = scan_points(batches, levels)
+    require(points, "batches", "a loss that several batch sizes reach after their warmup")
     fits = fit_levels(points)
     sizes = sorted(points.n_params.unique())
     panels = [f"N = {style.number(n_params)}" for n_params in sizes]

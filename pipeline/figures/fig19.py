@@ -33,6 +33,7 @@ def draw(inputs: Inputs) -> Drawing:
     points = scan_points(sizes, shared_levels(sizes[sizes.fitted], "loss", LEVELS)).merge(
         sizes[["run", "fitted", *SHAPE]].drop_duplicates("run"), on="run", suffixes=("", "_of_run")
     )
+    require(points, "sizes", "a loss that several sizes reach after their warmup")
     law = inputs.laws["B_crit"]
     if law.identified:
         critical = law.predict(loss=points.loss)
