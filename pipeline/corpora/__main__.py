@@ -172,7 +172,9 @@ class _Build:
             if source["kind"] != "hub":
                 raise
             lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            raise UserError(f"{where}: can't be read on from its document {read + 1:,}: {' '.join(lines[:3])}") from error
+            raise UserError(
+                f"{where}: can't be read on from its document {read + 1:,}: {' '.join(lines[:3])}"
+            ) from error
 
     def _close_part(self) -> None:
         parts = self.progress["parts"]

@@ -136,8 +136,8 @@ class Cleaner:
     filter_bytes : int
         Memory of the table of texts seen, see `SeenFilter`.
 
-    A call takes the documents as they came, their layout (see `clean_text`), and `longer` and `most`: documents of more
-    than `longer` characters are cut into pieces of at most `most` (see `split_text`), which are documents from then on.
+    A call takes the documents as they came, their layout (see `clean_text`), and `longer` and `most`: documents of
+    more than `longer` characters are cut into pieces of at most `most` (`split_text`), documents from then on.
     """
 
     def __init__(self, deduplicate: str, min_characters: int, filter_bytes: int) -> None:

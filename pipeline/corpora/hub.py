@@ -68,5 +68,6 @@ def _commit(name: str, revision: str | None) -> str:
     except Exception as error:  # the exception's class depends on the HTTP library that the hub's client uses
         raise UserError(
             f"hub source {name}: {api.endpoint} can't be reached ({error}); set HF_ENDPOINT to a mirror, or the "
-            "source's `name` to a local folder (this one is none), or `data: train` and `data: transfer` to corpora of another kind"
+            "source's `name` to a local folder (it is none now), or `data: train` and `data: transfer` to corpora of "
+            "another kind"
         ) from error

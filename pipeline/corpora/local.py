@@ -1,7 +1,7 @@
 """Which files a source reads on this machine, and what is in them: the part of a corpus's id that no config holds.
 
-Standard library only: the Snakefile asks each time it is read, also in every job of a cluster. Files are therefore hashed
-once, and their hashes kept until their size or times change.
+Standard library only: the Snakefile asks each time it is read, also in every job of a cluster. So files are hashed once,
+and their hashes kept until their size or times change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
 
 FRESH = 2_000_000_000
-"""Nanoseconds: the hash of a file that was changed so lately is not kept, since another change may bear the same time."""
+"""Nanoseconds: the hash of a file changed so lately is not kept, since another change may bear the same time."""
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
 """What may be the name of a data set of the hub: `owner/name`, or the name alone of a few old ones."""
@@ -30,8 +30,8 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
 def paths_of(pattern: str) -> list[str]:
     """Return the files that a glob names, sorted; a file that is linked to is read once, under its shortest name.
 
-    `*`, `?` and `[...]` match within a name, not its leading dot, `**` any depth of folders. A name that is there as it is
-    written, such as `[v1]`, is taken as it is; so is `~` for the home folder.
+    `*`, `?` and `[...]` match within a name, not its leading dot, `**` any depth of folders; a leading `~` is the home
+    folder. A name with brackets that is there as it is written, such as `[v1]`, is taken as it is.
 
     Raises
     ------
