@@ -225,7 +225,7 @@ def test_counts_are_verified(corpora: dict[str, Path], tokenizer: Path, tmp_path
         ({"min_test_tokens": 1e6}, r"data.min_test_tokens: letters, numbers give [\d,]+ test tokens, fewer than"),
         (
             {"test_fraction": 1e-9},
-            r"test.bin: none of the 800 documents of letters, numbers fall into it at .* 1e-09; raise it to 0.00\d or more",
+            r"test.bin: none of the 800 documents of letters, numbers in it at .* 1e-09; raise it to 0.00\d or more",
         ),
     ],
 )

@@ -112,7 +112,7 @@ class _Build:
             if (
                 whole
                 and (progress["spec"], progress.get("content")) == (self.spec, self.content)
-                and all(sha256_of(self.folder / file) == sha256 for file, sha256 in files.items())
+                and all(sha256 in (None, sha256_of(self.folder / file)) for file, sha256 in files.items())
             ):
                 self.progress = progress
                 log.info("%s: going on after %d files", self.name, len(progress["parts"]))
@@ -171,10 +171,9 @@ class _Build:
         except Exception as error:  # of many classes: that of the format's reader, of the network, of the library
             if source["kind"] != "hub":
                 raise
-            lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            raise UserError(
-                f"{where}: can't be read on from its document {read + 1:,}: {' '.join(lines[:3])}"
-            ) from error
+            said = " ".join(str(error).split()) or type(error).__name__
+            said = said if len(said) <= 300 else f"{said[:300]} ..."
+            raise UserError(f"{where}: can't be read on after {read:,} documents: {said}") from error
 
     def _close_part(self) -> None:
         parts = self.progress["parts"]

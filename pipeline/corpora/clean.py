@@ -61,7 +61,7 @@ def _reread(match: re.Match[str]) -> str:
 def split_text(text: str, most: int) -> list[str]:
     """Cut a text into pieces of at most `most` characters: at a paragraph's end, else a line's, else a word's.
 
-    It is cut near its middle, and so is each half, until all are short enough: pieces are of like size, none is a scrap.
+    It is cut near its middle, and so is each half, until all are short enough: pieces of like size, none a scrap.
 
     Examples
     --------

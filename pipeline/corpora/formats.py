@@ -122,19 +122,20 @@ def _column(name: str, field: str, columns: list[str]) -> int:
 
 def _read_csv(name: str, stream: IO[bytes], field: str, depth: int) -> Iterator[str]:
     rows = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
-    column = cells = last = 0  # last: the line that the row before ended at
+    column, cells = 0, -1  # cells of a row; not known before the header
+    last = 0  # the line that the row before ended at
     with _utf8(name, stream), _csv_errors(name, lambda: (last + 1, rows.line_num)):
         for row in rows:
             if len(row) == cells:
                 yield row[column]
-            elif cells == 0:
+            elif cells < 0:
                 if any(cell.strip() for cell in row):
                     column, cells = _column(name, field, row), len(row)
             elif any(cell.strip() for cell in row):
                 hint = "; a cell that holds commas or line breaks needs quotes" if len(row) > cells else ""
                 raise UserError(f"{name}: line {last + 1} has {len(row)} cells, the header has {cells}{hint}")
             last = rows.line_num
-    if cells == 0:
+    if cells < 0:
         raise UserError(f"{name}: empty; a header with the column {field!r} is needed")
 
 
@@ -167,16 +168,17 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _read_jsonl(name: str, stream: IO[bytes], field: str, depth: int) -> Iterator[str]:
+    lines = io.TextIOWrapper(stream, encoding="utf-8-sig")  # named, since it closes the stream when it goes
     with _utf8(name, stream):
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
+        for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
-                row = _parse(line, f"{name}: line {number}")  # the same again, to say what is wrong
+                row = _parse(line.rstrip(), f"{name}: line {number}")  # the same again, to say what is wrong
             if not isinstance(row, dict) or field not in row:
-                has = f"; it has {_names(map(str, row))}" if isinstance(row, dict) else ""
+                has = f"; it has {_names(map(str, row))}" if isinstance(row, dict) else f": a {type(row).__name__}"
                 raise UserError(f"{name}: line {number} is no object with the key {field!r}{has}")
             text = row[field]
             if not isinstance(text, str):

@@ -1,7 +1,7 @@
 """Which files a source reads on this machine, and what is in them: the part of a corpus's id that no config holds.
 
-Standard library only: the Snakefile asks each time it is read, also in every job of a cluster. So files are hashed once,
-and their hashes kept until their size or times change.
+Standard library only: the Snakefile asks each time it is read, also in every job of a cluster. So files are hashed
+once, and their hashes kept until their size or times change.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def paths_of(pattern: str) -> list[str]:
             first.setdefault((stat.st_dev, stat.st_ino) if stat.st_ino else os.path.realpath(name), name)
     if not first:
         hint = "; [ and ] stand for a set of characters: write [[] for a bracket" if "[" in path else ""
-        raise UserError(f"path: no file matches {pattern!r}{hint}")
+        where = "" if path.startswith("/") else f" in {os.getcwd()}"
+        raise UserError(f"path: no file matches {pattern!r}{where}{hint}")
     return sorted(first.values())
 
 

@@ -130,7 +130,8 @@ def check_split(keys: np.ndarray, test_fraction: float, names: str) -> None:
         what, change = "train.bin: none", f"lower it to {fraction:g} or less, or {more}"
         possible = fraction > keys.min()
     raise UserError(
-        f"{what} of the {len(keys)} documents of {names} fall into it at data.test_fraction {test_fraction:g}; "
+        f"{what} of the {len(keys)} document{'s' if len(keys) > 1 else ''} of {names} in it at data.test_fraction "
+        f"{test_fraction:g}; "
         f"{change if possible and len(keys) > 1 else more}"
     )
 
