@@ -393,6 +393,28 @@ def test_without_other_text_its_figure_is_left_out(own: Path, tmp_path: Path) ->
         planned(tmp_path, figures=["fig08"])
 
 
+@pytest.mark.slow
+def test_the_figures_that_need_other_text_are_known() -> None:
+    import importlib
+    from dataclasses import replace
+
+    import planted
+
+    from pipeline.plan import catalog
+    from pipeline.plan.experiment import NEED_TRANSFER
+
+    for name, needs in catalog.FIGURES.items():
+        if needs.evaluations:
+            inputs = planted.inputs(needs.sweeps, needs.evaluations, needs.laws, True, needs.points)
+            tables = {key: table[table.corpus.isin(["train", "test"])] for key, table in inputs.evaluations.items()}
+            module = importlib.import_module(f"pipeline.figures.{name}")
+            if name in NEED_TRANSFER:
+                with pytest.raises(UserError, match="a corpus that was not trained on"):
+                    module.draw(replace(inputs, evaluations=tables))
+            else:
+                module.draw(replace(inputs, evaluations=tables))
+
+
 # In Snakemake
 
 
