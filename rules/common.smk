@@ -56,14 +56,24 @@ def meta_of_corpus(name):
     return f"results/corpora/{EXPERIMENT.corpus_id(name)}/meta.json"
 
 
+def corpus_of_config(wildcards):
+    """Return name and settings of a corpus; its id is of another config, or of own text before an edit, if there is none."""
+    if wildcards.corpus not in EXPERIMENT.corpora:
+        raise WorkflowError(
+            f"results/corpora/{wildcards.corpus}: no corpus of this config, whose own text may have changed; "
+            f"there are {', '.join(EXPERIMENT.corpora)}"
+        )
+    return EXPERIMENT.corpora[wildcards.corpus]
+
+
 def corpus_name(wildcards):
     """Return the name of a corpus in the config."""
-    return EXPERIMENT.corpora[wildcards.corpus][0]
+    return corpus_of_config(wildcards)[0]
 
 
 def corpus_spec_json(wildcards):
     """Return the settings of a corpus as JSON."""
-    return json.dumps(EXPERIMENT.corpora[wildcards.corpus][1], sort_keys=True)
+    return json.dumps(corpus_of_config(wildcards)[1], sort_keys=True)
 
 
 def tokens_spec_json(wildcards):

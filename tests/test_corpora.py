@@ -153,7 +153,7 @@ def test_files_by_glob(tmp_path: Path) -> None:
     (tmp_path / "in" / "deep" / "c.txt").write_text("third")
     source = {"kind": "files", "path": f"{tmp_path}/in/**/*.txt", **FACTS}
     assert build(tmp_path, {"sources": [source]}) == ["first", "second", "third"]
-    with pytest.raises(UserError, match=r"corpora\.test: path of a files source: no file matches 'nowhere/\*'"):
+    with pytest.raises(UserError, match=r"corpora\.test: sources/0: path: no file matches 'nowhere/\*'"):
         build(tmp_path, {"sources": [{**source, "path": "nowhere/*"}]})
 
 
@@ -287,7 +287,7 @@ def test_left_over_of_another_spec_is_not_taken_up(tmp_path: Path, hub_source: d
 def test_corpus_without_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("tiny")
     source = {"kind": "files", "path": str(tmp_path / "*.txt"), **FACTS}
-    with pytest.raises(UserError, match=r"corpora\.test: no document is left .*'short documents': 1"):
+    with pytest.raises(UserError, match=r"corpora\.test: no document is left .*short documents: 1\)"):
         build(tmp_path, {"sources": [source], "min_characters": 100})
 
 

@@ -16,7 +16,9 @@ synthetic  a generated language whose entropy rate is known exactly (`synthetic.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +63,10 @@ def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDat
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
     """Read meta.json of a finished corpus: its documents, bytes, parts, sources."""
-    return read_json(Path(folder) / "meta.json")
+    path = Path(folder) / "meta.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: fetch the corpus first")
+    return read_json(path)
 
 
 def read_documents(
@@ -72,3 +77,34 @@ def read_documents(
 
     for part in parts or [part["file"] for part in read_meta(folder)["parts"]]:
         yield from pq.ParquetFile(Path(folder) / part).iter_batches(200, columns=list(columns))
+
+
+def check_documents(folder: str | Path) -> None:
+    """Refuse a corpus whose files of documents are not those that its meta.json tells of.
+
+    Raises
+    ------
+    UserError
+        For a file that is missing or has another sha256.
+    """
+    for part in read_meta(folder)["parts"]:
+        path = Path(folder) / part["file"]
+        if not path.is_file():
+            raise UserError(f"{path}: no such file, though meta.json beside it lists it; remove {folder}")
+        if part.get("sha256", "") not in ("", sha256_of(path)):  # a corpus of earlier versions has none
+            raise UserError(f"{path}: not the documents that meta.json beside it tells of; remove {folder}")
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file that can't be written: the disk is full, the folder is read-only."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error.strerror or error})") from error

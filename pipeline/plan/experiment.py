@@ -6,9 +6,11 @@ Standard library only (and the schema check): the Snakefile makes one each time 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
+from pipeline.corpora.local import Hashes, contents, digest_of
 from pipeline.errors import UserError
 from pipeline.plan import catalog
 from pipeline.plan.run import Run, content_id
@@ -16,6 +18,18 @@ from pipeline.plan.sweeps import Member, runs_of_sweep
 
 RECIPE = 1
 """Raised by hand when the data stages change their meaning (cleaning, splitting, tokenizing); part of their ids."""
+
+HASHES = Path("results/scratch/hashes.json")
+"""Where the hashes of own text are kept, below the working folder; see `pipeline.corpora.local.Hashes`."""
+
+BYTES_OF_BPE = 257
+"""Least vocabulary of byte-level BPE: the bytes and the end of text (`pipeline.tokens.tokenizer`)."""
+
+NEED_TRANSFER = ("fig08",)
+"""Figures that can't be drawn without a corpus that is not trained on."""
+
+OWN_CORPORA = ("train", "test")
+"""Names that the evaluation gives to text of the training corpora; no other corpus may have them."""
 
 
 class Experiment:
@@ -25,29 +39,87 @@ class Experiment:
     ----------
     config
         The whole config, checked against its schema (`pipeline.plan.config.check_config`).
+    hashes
+        JSON file in which the hashes of files of own text are kept.
 
     Raises
     ------
     UserError
-        When an entry contradicts another: it names the key and what is allowed.
+        When an entry contradicts another, or a file of own text is missing: it names the key and what is allowed.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], hashes: Path = HASHES) -> None:
         self.config = config
+        self._hashes = Hashes(hashes)
+        self.local_files = cache(self._local_files)
         self.preset: str = config["preset"]
         self.figures = catalog.wanted("figures", config)
         self.tables = catalog.wanted("tables", config)
-        for role in ("train", "transfer"):
-            for name in config["data"][role]:
-                if name not in config["corpora"]:
-                    known = ", ".join(sorted(config["corpora"]))
-                    raise UserError(f"config: data/{role}: {name!r} is not a corpus; there are {known}")
+        if not config["data"]["transfer"]:
+            self._leave_out_transfer()
+        self._check_names()
+        self._check_corpora()
         self._check_data_sets()
         catalog.check_sizes(self.needs, self.sweeps)
 
+    def _leave_out_transfer(self) -> None:
+        """Take the figures of other text out of `all`; refuse them where they are named."""
+        if self.config["figures"] == "all":
+            self.figures = [name for name in self.figures if name not in NEED_TRANSFER]
+        elif named := [name for name in self.figures if name in NEED_TRANSFER]:
+            raise UserError(
+                f"config: figures: {named[0]} shows text that is not trained on: name a corpus under data/transfer"
+            )
+
+    def _check_names(self) -> None:
+        """Refuse corpora that there are not, that are named twice, or that are trained on and held out at once."""
+        data, corpora = self.config["data"], self.config["corpora"]
+        for role in ("train", "transfer"):
+            for number, name in enumerate(data[role]):
+                if name not in corpora:
+                    known = ", ".join(sorted(corpora))
+                    raise UserError(f"config: data/{role}: {name!r} is not a corpus; there are {known}")
+                if name in data[role][:number]:
+                    raise UserError(f"config: data/{role}: {name!r} is named twice")
+        for name in data["transfer"]:
+            if name in OWN_CORPORA:
+                raise UserError(
+                    f"config: data/transfer: {name!r} is what evaluations call the training text; rename it"
+                )
+            for other in data["train"]:
+                if name == other or corpora[name]["sources"] == corpora[other]["sources"]:
+                    what = "is trained on" if name == other else f"has the sources of {other!r}, which is trained on"
+                    raise UserError(f"config: data/transfer: {name!r} {what}; only other text may be named there")
+
+    def _check_corpora(self) -> None:
+        """Refuse settings of text that can't work, and files that are in a training corpus and in another one."""
+        data, corpora = self.config["data"], self.config["corpora"]
+        if data["tokenizer"] == "bpe" and data["vocabulary"] < BYTES_OF_BPE:
+            raise UserError(
+                f"config: data/vocabulary: {data['vocabulary']} is less than {BYTES_OF_BPE}, the bytes and the end of "
+                "text (data/tokenizer is bpe)"
+            )
+        for name, spec in self.corpora.values():
+            shortest = spec.get("min_characters", 1)
+            for number, source in enumerate(spec["sources"]):
+                if source.get("max_characters", 4 * shortest) < 4 * shortest:
+                    raise UserError(
+                        f"config: corpora/{name}/sources/{number}/max_characters: {source['max_characters']} is less "
+                        f"than 4 min_characters = {4 * shortest}: pieces may be a quarter as long, and be dropped"
+                    )
+        trained = {sha256: (file, name) for name in data["train"] for file, sha256 in self.local_files(name).items()}
+        own = [name for name in data["transfer"] if all(s["kind"] == "files" for s in corpora[name]["sources"])]
+        for name in own:
+            for file, sha256 in self.local_files(name).items():
+                if sha256 in trained and Path(file).stat().st_size:
+                    same, other = trained[sha256]
+                    what = f"{file} is trained on as well" if file == same else f"{file} is {same}, which is trained on"
+                    raise UserError(f"config: data/transfer: {name}: {what} (corpus {other})")
+
     def _check_data_sets(self) -> None:
-        """Refuse a run that asks for more unique tokens than the text is sure to give."""
-        sure = self.config["data"]["min_train_tokens"]
+        """Refuse a run that asks for more tokens than the text is sure to give, of training or of test."""
+        data = self.config["data"]
+        sure = data["min_train_tokens"]
         for name, members in self.sweeps.items():
             most = max(member.run.n_unique_tokens or 0 for member in members)
             if most > sure:
@@ -55,16 +127,43 @@ class Experiment:
                     f"config: sweeps/{name}/n_unique_tokens: {most:,} is above data/min_train_tokens {sure:,.0f}, "
                     "which is all that the corpora are sure to give"
                 )
+            run = max((member.run for member in members), key=lambda run: test_size(run.test_tokens, run.n_ctx))
+            if test_size(run.test_tokens, run.n_ctx) > data["min_test_tokens"]:
+                raise UserError(
+                    f"config: training/test_tokens: {run.test_tokens:,} (sweep {name}, windows of {run.n_ctx}) need "
+                    f"{test_size(run.test_tokens, run.n_ctx):,} tokens, more than data/min_test_tokens "
+                    f"{data['min_test_tokens']:,.0f}, which is all that the test set is sure to have; raise that one "
+                    "(and data/test_fraction, if the text is then too small), or lower test_tokens"
+                )
+        wanted, most = self.config["evaluation"]["tokens_per_corpus"], data["transfer_tokens"]
+        if data["transfer"] and wanted > most:
+            raise UserError(
+                f"config: evaluation/tokens_per_corpus: {wanted:,} is above data/transfer_tokens {most:,.0f}, the most "
+                "that is kept of a transfer corpus"
+            )
 
     @cached_property
     def corpora(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
-        """Corpus id -> (name, spec) of the corpora that the text is made from."""
-        data, corpora = self.config["data"], self.config["corpora"]
-        return {self.corpus_id(name): (name, corpora[name]) for name in [*data["train"], *data["transfer"]]}
+        """Corpus id -> (name, spec) of the corpora that the text is made from; see `_spec`."""
+        data = self.config["data"]
+        return {self.corpus_id(name): (name, self._spec(name)) for name in [*data["train"], *data["transfer"]]}
 
     def corpus_id(self, name: str) -> str:
-        """Return the id of a corpus of the config."""
-        return content_id(name, {"corpus": self.config["corpora"][name], "recipe": RECIPE})
+        """Return the id of a corpus of the config: of its settings, and of the content of its files on this machine."""
+        spec = dict(self._spec(name))
+        content = spec.pop("content", None)
+        return content_id(name, {"corpus": spec, "recipe": RECIPE} | ({"content": content} if content else {}))
+
+    def _spec(self, name: str) -> Mapping[str, Any]:
+        """Return the settings of a corpus, with the digest of the files of this machine that it reads as `content`."""
+        files = self.local_files(name)
+        return self.config["corpora"][name] | ({"content": digest_of(files)} if files else {})
+
+    def _local_files(self, name: str) -> dict[str, str]:
+        try:
+            return contents(self.config["corpora"][name], self._hashes)
+        except UserError as error:
+            raise UserError(f"config: corpora/{name}/{error}") from error
 
     @cached_property
     def tokens_id(self) -> str:
@@ -92,3 +191,8 @@ class Experiment:
     def needs(self) -> list[catalog.Needs]:
         """What the wanted figures and tables read."""
         return [catalog.FIGURES[name] for name in self.figures] + [catalog.TABLES[name] for name in self.tables]
+
+
+def test_size(test_tokens: int, n_ctx: int) -> int:
+    """Return how many tokens the fixed windows of a test need (`pipeline.tokens.windows.test_windows`)."""
+    return max(1, test_tokens // n_ctx) * n_ctx + 1

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from pipeline.corpora import read_documents, read_meta
+from pipeline.corpora import check_documents, read_documents, read_meta, sha256_of, writing
 from pipeline.errors import UserError
 from pipeline.files import atomic_path, write_json
-from pipeline.tokens.tokenizer import END_OF_TEXT, MAX_VOCABULARY, order_keys
+from pipeline.tokens.tokenizer import END_OF_TEXT, MAX_VOCABULARY, check_split, order_keys
 from pipeline.tokens.windows import TOKEN_TYPE
 
 MERGE_TOKENS = 2**26  # tokens of one range of keys, read at once: 128 MB
@@ -78,8 +78,11 @@ def tokenize(
     Raises
     ------
     UserError
-        When a corpus or split is too small, or the vocabulary too large.
+        When a corpus or split is too small, the vocabulary too large, documents are not those of their meta.json, or
+        token files of other text stand there already.
     """
+    for folder in {*train.values(), *transfer.values()}:
+        check_documents(folder)
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.encode_special_tokens = True
     vocabulary = tokenizer.get_vocab_size()
@@ -91,13 +94,15 @@ def tokenize(
         left_over.unlink()
 
     def parts(name: str, folder: Path, share: float = 1.0) -> list[Part]:
-        files = [part["file"] for part in read_meta(folder)["parts"]]
-        stamp = sha256(json.dumps([digest, spec["seed"], share, str(folder)]).encode()).hexdigest()[:10]
-        return [_part(tokenizer, name, folder, file, spec["seed"], share, scratch / stamp) for file in files]
+        found = read_meta(folder)["parts"]
+        stamp = sha256(json.dumps([digest, spec["seed"], share, str(folder), found]).encode()).hexdigest()[:10]
+        at = scratch / stamp
+        return [_part(tokenizer, name, folder, part["file"], spec["seed"], share, at) for part in found]
 
     training = [part for name, folder in train.items() for part in parts(name, folder)]
     _check_documents(training, train)
     split = spec["test_fraction"]
+    check_split(np.concatenate([part.keys for part in training]), split, ", ".join(train))
     meta: dict[str, Any] = {
         "vocabulary": vocabulary,
         "tokenizer_sha256": digest,
@@ -109,17 +114,26 @@ def tokenize(
     for name, folder in transfer.items():
         share = min(1.0, BYTES_PER_TOKEN * spec["transfer_tokens"] / read_meta(folder)["bytes"])
         path = output.parent / f"transfer-{name}.bin"
-        meta["transfer"][name] = _merge(parts(name, folder, share), 0.0, share, path, spec["transfer_tokens"])
+        documents = parts(name, folder, share)
+        if not any(len(part.keys) for part in documents):
+            raise UserError(
+                f"{path.name}: none of the documents of {name} falls into a sample of data.transfer_tokens "
+                f"{spec['transfer_tokens']:,.0f}; raise it"
+            )
+        meta["transfer"][name] = _merge(documents, 0.0, share, path, spec["transfer_tokens"])
     for key, limit in (("train", spec.get("min_train_tokens", 1)), ("test", spec.get("min_test_tokens", 1))):
         if meta[key]["tokens"] < limit:
+            fraction = 1.1 * split * limit / meta["test"]["tokens"]
+            more = f"raise data.test_fraction to about {fraction:.2g}, " if key == "test" and fraction <= 0.5 else ""
             raise UserError(
                 f"data.min_{key}_tokens: {', '.join(train)} give {meta[key]['tokens']:,} {key} tokens, "
-                f"fewer than {limit:,}; add a corpus, or lower it or the vocabulary"
+                f"fewer than {limit:,}; {more}add a corpus, or lower it or the vocabulary"
             )
     meta |= _truth(meta, train)
     corpora = {**train, **transfer}
     meta["corpora"] = {name: _provenance(read_meta(folder)) for name, folder in corpora.items()}
-    write_json(output, meta)
+    with writing(output):
+        write_json(output, meta)
     shutil.rmtree(scratch, ignore_errors=True)
     return meta
 
@@ -160,10 +174,10 @@ def _write_part(
         for encoding in encodings
     ]
     order = np.argsort(np.concatenate(keys), kind="stable")
-    with atomic_path(path) as temporary, open(temporary, "wb") as binary:
+    with writing(path), atomic_path(path) as temporary, open(temporary, "wb") as binary:
         for number in order:
             binary.write(tokens[number])
-    with atomic_path(index) as temporary:
+    with writing(index), atomic_path(index) as temporary:
         np.savez(
             temporary,
             keys=np.concatenate(keys)[order],
@@ -201,26 +215,31 @@ def _merge(
     total = sum(part.n_tokens for part in parts)
     n_ranges = max(1, round((high - low) * total / MERGE_TOKENS))
     counts = {part.corpus: {"tokens": 0, "documents": 0, "bytes": 0} for part in parts}
-    written = 0
-    with atomic_path(path) as temporary:
+    written, hashed = 0, sha256()
+    with writing(path), atomic_path(path) as temporary:
         with open(temporary, "wb", buffering=2**20) as binary:
             for first, last in pairwise(np.linspace(low, high, n_ranges + 1)):
                 for part, number, document in _documents(parts, first, last):
                     if written >= max_tokens:
                         break
                     binary.write(document)
+                    hashed.update(document)
                     written += len(document)
                     count = counts[part.corpus]
                     count["tokens"] += len(document)
                     count["documents"] += 1
                     count["bytes"] += int(part.bytes[number])
-        if written == 0:
-            names = ", ".join(counts)
-            raise UserError(f"{path.name}: no document of {names} falls into it; raise data.test_fraction or add text")
         if os.path.getsize(temporary) != written * TOKEN_TYPE.itemsize:
-            raise OSError(f"{path}: {os.path.getsize(temporary)} bytes were written for {written} tokens")
+            raise OSError(f"{os.path.getsize(temporary)} bytes were written for {written} tokens")
+        if path.exists() and sha256_of(path) != hashed.hexdigest():
+            raise UserError(
+                f"{path}: holds other tokens than its corpora give now, which runs may have been trained on: the text "
+                f"changed under its name, or the file is damaged. Remove {path.parent} to make it again, and the runs "
+                "in results/runs that were trained on it"
+            )
     whole = {key: sum(count[key] for count in counts.values()) for key in ("tokens", "documents", "bytes")}
-    return {"file": path.name, **whole, "bytes_per_token": whole["bytes"] / whole["tokens"], "corpora": counts}
+    whole = {"file": path.name, **whole, "sha256": hashed.hexdigest()}
+    return {**whole, "bytes_per_token": whole["bytes"] / whole["tokens"], "corpora": counts}
 
 
 def _documents(parts: Sequence[Part], low: float, high: float) -> Iterator[tuple[Part, int, np.ndarray]]:
@@ -257,4 +276,5 @@ def _truth(meta: Mapping[str, Any], train: Mapping[str, Path]) -> dict[str, floa
 
 def _provenance(corpus: Mapping[str, Any]) -> dict[str, Any]:
     sources = [{key: source[key] for key in ("kind", "licence", "origin")} for source in corpus["sources"]]
-    return {"documents": corpus["documents"], "bytes": corpus["bytes"], "sources": sources}
+    parts = sha256(json.dumps([part.get("sha256") for part in corpus["parts"]]).encode()).hexdigest()
+    return {"documents": corpus["documents"], "bytes": corpus["bytes"], "sha256": parts, "sources": sources}

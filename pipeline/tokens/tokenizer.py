@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipeline.corpora import read_documents, read_meta
+from pipeline.corpora import check_documents, read_documents, read_meta, writing
 from pipeline.errors import UserError, command
 from pipeline.files import atomic_path
 from pipeline.hashing import mix
@@ -80,7 +81,7 @@ def _train_bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     if tokenizer.get_vocab_size() < vocabulary:
         raise UserError(
             f"data.vocabulary: the training text is too small for {vocabulary} entries; "
-            f"it gives {tokenizer.get_vocab_size()}"
+            f"it gives {tokenizer.get_vocab_size()}: lower it, add text, or raise data.tokenizer_bytes if that is less"
         )
     return tokenizer
 
@@ -108,16 +109,59 @@ def order_keys(hashes: np.ndarray, seed: int) -> np.ndarray:
     return mix(hashes ^ mix(np.array([seed + 1], dtype=np.uint64))) / 2.0**64
 
 
+def check_split(keys: np.ndarray, test_fraction: float, names: str) -> None:
+    """Refuse a split of documents, given by their order keys, that leaves one side empty.
+
+    Raises
+    ------
+    UserError
+        One line that says whether to raise or to lower data.test_fraction, and how far.
+    """
+    held_out = int((keys < test_fraction).sum())
+    if 0 < held_out < len(keys):
+        return
+    more = "add text, or cut it into more documents (`max_characters` of a source)"
+    if held_out == 0:
+        fraction = math.floor(1000 * keys.min() + 1) / 1000
+        what, change = "test.bin: none", f"raise it to {fraction:g} or more, or {more}"
+        possible = fraction <= 0.5
+    else:
+        fraction = math.floor(1000 * keys.max()) / 1000
+        what, change = "train.bin: none", f"lower it to {fraction:g} or less, or {more}"
+        possible = fraction > keys.min()
+    raise UserError(
+        f"{what} of the {len(keys)} document{'s' if len(keys) > 1 else ''} of {names} in it at data.test_fraction "
+        f"{test_fraction:g}; "
+        f"{change if possible and len(keys) > 1 else more}"
+    )
+
+
 def training_texts(folders: Sequence[Path], spec: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a random sample of about `spec["tokenizer_bytes"]` bytes of the training documents of some corpora."""
+    """Yield a random sample of about `spec["tokenizer_bytes"]` bytes of the training documents of some corpora.
+
+    Raises
+    ------
+    UserError
+        When there is none, or none is in the sample.
+    """
     size = sum(read_meta(folder)["bytes"] for folder in folders)
     low = spec["test_fraction"]
     high = low + (1 - low) * min(1.0, spec["tokenizer_bytes"] / size)
+    found, seen = 0, []
     for folder in folders:
         for batch in read_documents(folder):
             keys = order_keys(batch.column("hash").to_numpy(), spec["seed"])
             chosen = np.flatnonzero((keys >= low) & (keys < high))
+            found += len(chosen)
+            seen += [] if found else [keys]
             yield from batch.column("text").take(chosen).to_pylist()
+    if not found:
+        if low:
+            check_split(np.concatenate(seen), low, "the training corpora")
+        raise UserError(
+            f"data.tokenizer_bytes: no document falls into a sample of {spec['tokenizer_bytes']:,.0f} bytes out of "
+            f"{size:,}; raise it"
+        )
 
 
 @command
@@ -132,9 +176,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     log.setLevel(logging.INFO)  # ours alone: libraries tell of every request
     spec = arguments.spec
     folders = [Path(document.partition("=")[2]) for document in arguments.documents]
+    for folder in folders:
+        check_documents(folder)
     tokenizer = train_tokenizer(training_texts(folders, spec), spec["vocabulary"], spec["tokenizer"])
-    with atomic_path(arguments.output) as temporary:
-        tokenizer.save(str(temporary))
+    with writing(arguments.output), atomic_path(arguments.output) as temporary:
+        temporary.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     log.info("%s: %d entries", arguments.output, tokenizer.get_vocab_size())
 
 

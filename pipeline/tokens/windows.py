@@ -9,11 +9,14 @@ that a run is the same on any machine and for any version of NumPy.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.files import read_json
 from pipeline.hashing import mix, text_hash
 
 TOKEN_TYPE = np.dtype("<u2")  # little-endian uint16: at most 65,536 vocabulary entries
@@ -32,6 +35,43 @@ def load_tokens(path: str | Path) -> np.ndarray:
     if size == 0 or size % TOKEN_TYPE.itemsize:
         raise UserError(f"{path}: no token file (a whole number of uint16, at least one)")
     return np.memmap(path, dtype=TOKEN_TYPE, mode="r")
+
+
+def check_token_files(folder: str | Path, sha256: bool = False) -> dict[str, Any]:
+    """Refuse token files that are not those that meta.json beside them tells of; return what it says.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of the token files.
+    sha256 : bool
+        Whether to read them through and compare their sha256 as well, and not their sizes alone.
+
+    Raises
+    ------
+    UserError
+        For a file that is missing, of another size, or of another sha256.
+    """
+    folder = Path(folder)
+    if not (folder / "meta.json").is_file():
+        raise UserError(f"{folder / 'meta.json'}: no such file: make the token files first")
+    meta = read_json(folder / "meta.json")
+    for entry in (meta.get("train"), meta.get("test"), *meta.get("transfer", {}).values()):
+        if entry is None:  # a folder made by hand
+            continue
+        path = folder / entry["file"]
+        size, expected = path.stat().st_size if path.is_file() else 0, entry["tokens"] * TOKEN_TYPE.itemsize
+        if size != expected:
+            raise UserError(
+                f"{path}: {size:,} bytes, but meta.json beside it says {entry['tokens']:,} tokens, which are "
+                f"{expected:,} bytes; remove {folder} to make it again, or copy it whole"
+            )
+        if sha256 and "sha256" in entry:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != entry["sha256"]:
+                raise UserError(f"{path}: not the tokens that meta.json beside it tells of (sha256 {found})")
+    return meta
 
 
 class Windows:
