@@ -35,7 +35,7 @@ TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
 ON_GPUS = bool(os.environ.get("CLUSTER_GPU"))  # jobs ask a cluster for GPUs
 
 # Jobs find the package from whatever folder they run in. Not a prefix of their commands, which would have to be quoted.
-os.environ["PYTHONPATH"] = str(workflow.basedir)
+os.environ.update(PYTHONPATH=str(workflow.basedir))
 
 
 wildcard_constraints:

@@ -82,7 +82,7 @@ def test_lint():
 def test_without_other_text_what_shows_it_is_left_out(override, tmp_path):
     own_text_alone = override(data={"transfer": []})
     jobs = planned("figures", *own_text_alone, "--config", "preset=test", cwd=tmp_path)
-    assert jobs["plot"] == len(set(catalog.FIGURES) - set(catalog.EXTRAS)) - 2
+    assert jobs["plot"] == len(set(catalog.FIGURES) - set(catalog.EXTRAS)) - 1
     asked = snakemake("-n", "--cores", "1", *override(data={"transfer": []}, figures=["fig08"]), cwd=tmp_path)
     assert (
         "figures: fig08 can't be made: it shows the loss on text that was never trained on"

@@ -78,7 +78,7 @@ FIGURES: dict[str, Needs] = {
     "fig21": Needs(evaluations=("sizes", "short")),
     "fig22": Needs(sweeps=("schedules",)),
     "fig23": Needs(sweeps=("sizes",), laws=("L_N", "log_N"), points=("L_N",)),
-    "fig24": Needs(evaluations=("transfer",), other_text=True),
+    "fig24": Needs(evaluations=("transfer",)),
     "validation": Needs(sweeps=("validation",), laws=("chinchilla",), points=("chinchilla",)),
 }
 """Figure of the paper -> what it is drawn from."""
@@ -131,7 +131,7 @@ def wanted(kind: str, config: Mapping[str, Any]) -> list[str]:
         if missing := sorted(all_sweeps([known[name]]) - set(config["sweeps"])):
             raise UserError(f"{kind}: {name} needs the sweep {', '.join(missing)}, which the config's sweeps lack")
         if reason := left_out(config).get(name):
-            raise UserError(f"{kind}: {name} can't be made: {reason}")
+            raise UserError(f"config: {kind}: {name} can't be made: {reason}")
     return names
 
 

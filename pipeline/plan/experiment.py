@@ -25,8 +25,6 @@ HASHES = Path("results/scratch/hashes.json")
 BYTES_OF_BPE = 257
 """Least vocabulary of byte-level BPE: the bytes and the end of text (`pipeline.tokens.tokenizer`)."""
 
-NEED_TRANSFER = ("fig08",)
-"""Figures that can't be drawn without a corpus that is not trained on."""
 
 OWN_CORPORA = ("train", "test")
 """Names that the evaluation gives to text of the training corpora; no other corpus may have them."""
@@ -55,21 +53,10 @@ class Experiment:
         self.preset: str = config["preset"]
         self.figures = catalog.wanted("figures", config)
         self.tables = catalog.wanted("tables", config)
-        if not config["data"]["transfer"]:
-            self._leave_out_transfer()
         self._check_names()
         self._check_corpora()
         self._check_data_sets()
         catalog.check_sizes(self.needs, self.sweeps)
-
-    def _leave_out_transfer(self) -> None:
-        """Take the figures of other text out of `all`; refuse them where they are named."""
-        if self.config["figures"] == "all":
-            self.figures = [name for name in self.figures if name not in NEED_TRANSFER]
-        elif named := [name for name in self.figures if name in NEED_TRANSFER]:
-            raise UserError(
-                f"config: figures: {named[0]} shows text that is not trained on: name a corpus under data/transfer"
-            )
 
     def _check_names(self) -> None:
         """Refuse corpora that there are not, that are named twice, or that are trained on and held out at once."""

@@ -25,10 +25,10 @@ import numpy as np
 
 from pipeline.engines import distributed, make_engine
 from pipeline.errors import UserError, command
-from pipeline.files import read_json, write_json
+from pipeline.files import write_json
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
-from pipeline.tokens.windows import Windows, load_tokens, test_windows
+from pipeline.tokens.windows import Windows, check_token_files, load_tokens, test_windows
 from pipeline.train import finished, results
 from pipeline.train.clock import Clock
 from pipeline.train.trainer import Trainer
@@ -60,10 +60,7 @@ def open_data(run: Run, folder: Path) -> tuple[Windows, np.ndarray]:
     UserError
         When a file is missing, too short for the run, or made with another vocabulary.
     """
-    meta = folder / "meta.json"
-    if not meta.exists():
-        raise UserError(f"{meta}: no such file: make the token files first")
-    vocabulary = read_json(meta)["vocabulary"]
+    vocabulary = check_token_files(folder)["vocabulary"]
     if vocabulary != run.n_vocab:
         raise UserError(f"n_vocab: the run has {run.n_vocab}, the tokens in {folder} have {vocabulary}")
     train, test = load_tokens(folder / "train.bin"), load_tokens(folder / "test.bin")

@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.engines import Engine, make_engine
 from pipeline.errors import UserError, command
 from pipeline.plan.run import Run
-from pipeline.tokens.windows import load_tokens, test_windows
+from pipeline.tokens.windows import check_token_files, load_tokens, test_windows
 from pipeline.train.clock import Clock
 from pipeline.train.results import SNAPSHOTS, WEIGHTS, read_snapshots, read_weights, write_table
 
@@ -34,6 +34,7 @@ def corpora(run: Run, tokens: Path, n_tokens: int) -> dict[str, np.ndarray]:
     UserError
         When a file is missing or shorter than one window.
     """
+    check_token_files(tokens)
     files = {"train": tokens / "train.bin", "test": tokens / "test.bin"}
     files |= {path.stem.removeprefix("transfer-"): path for path in sorted(tokens.glob("transfer-*.bin"))}
     windows = {}
@@ -41,6 +42,8 @@ def corpora(run: Run, tokens: Path, n_tokens: int) -> dict[str, np.ndarray]:
         text = load_tokens(path)
         if name == "train":
             text = text[: run.n_unique_tokens]
+        if n_tokens >= len(text):
+            print(f"{path}: {len(text):,} tokens, fewer than {n_tokens:,}: all of them are scored", file=sys.stderr)
         windows[name] = test_windows(text, run.n_ctx, min(n_tokens, len(text) - 1))
     return windows
 
