@@ -151,7 +151,9 @@ def log_axis(axes: Axes, label: str, axis: str = "x") -> None:
     axes.set(**{f"{axis}scale": "log", f"{axis}label": label})
     which = getattr(axes, f"{axis}axis")
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
-    if low <= 0:  # nothing is drawn: the axis has the limits of an empty panel
+    if low <= 0:  # nothing is drawn: the axis has the limits of an empty panel, which have no logarithm
+        axes.set(**{f"{axis}lim": (0.1, 1)})
+        which.set_ticks([])
         return
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     inside = last - first + 1

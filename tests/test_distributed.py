@@ -22,18 +22,18 @@ from pipeline.train.results import read_weights
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
 WAYS = {
-    "replicated": "Fit(micro_batch=2)",
-    "sharded": "Fit(micro_batch=2, recompute=True, sharded=True, chunk=1)",
+    "replicated": "Placement(micro_batch=2)",
+    "sharded": "Placement(micro_batch=2, recompute=True, sharded=True, chunk=1)",
 }
 PROGRAM = """
 import sys
-from pipeline.plan import cost
+from pipeline.plan.placement import Placement
 from pipeline.engines import parallel
 from pipeline.train.__main__ import main
-fit = cost.{way}
+placement = {way}
 def engine(run, group, device, threads, compile):
-    kind = parallel.ShardedEngine if fit.sharded else parallel.ReplicatedEngine
-    return kind(run, group, device, threads, compile, fit)
+    kind = parallel.ShardedEngine if placement.sharded else parallel.ReplicatedEngine
+    return kind(run, group, device, threads, compile, placement)
 parallel.parallel_engine = engine
 sys.exit(main())
 """

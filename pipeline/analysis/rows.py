@@ -14,6 +14,9 @@ from scipy.special import stdtrit
 
 from pipeline.errors import UserError
 
+LEARNED = 1e-6
+"""A loss that falls by a smaller part than this has not fallen: single precision is not finer."""
+
 SHAPE = ["family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_reuse"]
 """Columns that tell models apart; runs that differ in their seed alone are repeats."""
 
@@ -34,6 +37,20 @@ def usable(sweep: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
     return kept, f"{diverged} {runs} of sweep {name} diverged and {'is' if diverged == 1 else 'are'} left out." * (
         diverged > 0
     )
+
+
+def none_learned(sweep: pd.DataFrame) -> bool:
+    """Return whether there are learning curves and none of them falls by more than rounding, as at a rate of 0.
+
+    Examples
+    --------
+    >>> flat = pd.DataFrame({"run": ["a", "a", "b", "b"], "loss": [4.0, 4.0, 5.0, 5.0 - 1e-9]})
+    >>> none_learned(flat), none_learned(flat.assign(loss=[4.0, 3.9, 5.0, 5.0])), none_learned(flat[::2])
+    (True, False, False)
+    """
+    losses = sweep.groupby("run", sort=False)["loss"]
+    first, lowest, rows = losses.first(), losses.min(), losses.size()
+    return bool((rows > 1).any() and not (lowest < first * (1 - LEARNED)).any())
 
 
 def end_points(sweep: pd.DataFrame, which: str = "best") -> pd.DataFrame:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import none_learned
 from pipeline.errors import UserError
 
 HOLDS = "holds"
@@ -200,6 +201,8 @@ class Claim:
         >>> claim.decide(Inputs.of()).verdict
         'holds'
         """
+        if given.sweeps and all(none_learned(table) for table in given.sweeps.values()):
+            return self._open("no run learned: no loss fell below its first value")
         outcomes = [check(given) for check in self.checks]
         met = [outcome.met for outcome in outcomes]
         verdict = FAILS if False in met else OPEN if None in met else HOLDS
@@ -217,6 +220,10 @@ class Claim:
             verdict=verdict,
             reason="; ".join(outcome.words for outcome in outcomes) + ".",
         )
+
+    def _open(self, reason: str) -> Verdict:
+        """Leave the claim open without a look at its checks."""
+        return Verdict(self.number, self.statement, self.test, self.paper, "", None, None, None, OPEN, f"{reason}.")
 
 
 def headline(outcomes: list[Outcome]) -> Outcome | None:
