@@ -39,7 +39,7 @@ def csv(tmp_path: Path):
 
 
 def fit(*arguments: str) -> int:
-    return main(["fit", *arguments, "--n-boot", "30"])
+    return main(["fit", *arguments, "--n-boot", "40"])
 
 
 def test_json_is_the_contract(csv, tmp_path) -> None:

@@ -73,6 +73,8 @@ class Fit:
     bootstrap: dict[str, Any] = field(default_factory=dict)
     likelihood: dict[str, list[float | None]] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    ranges: dict[str, list[float]] = field(default_factory=dict)
+    """Input -> the least and the greatest value fitted; empty in files that were written without."""
 
     @property
     def definition(self) -> Law:
