@@ -18,7 +18,15 @@ from pipeline.laws.fitting.fit import Estimate, Fit
 from pipeline.laws.fitting.forms import Axis, PowerSum
 from pipeline.laws.fitting.intervals import LEAST_DRAWS, MISSING, interval
 from pipeline.laws.fitting.likelihood import deviance
-from pipeline.laws.fitting.point_table import UNITS, check_names, check_points, complete, rename
+from pipeline.laws.fitting.point_table import (
+    COUNTED,
+    UNITS,
+    check_names,
+    check_points,
+    complete,
+    numbers,
+    rename,
+)
 from pipeline.laws.fitting.separable import starts_of_sum
 
 CLEAR = 1.96  # an exponent nearer to zero than this many standard errors is not told apart from zero
@@ -154,6 +162,9 @@ class Law:
         check_bootstrap(bootstrap, n_boot, seed)
         columns = self.choose_columns(points, columns)
         check_names(columns, (*self.inputs, self.response))
+        for ours in (*self.inputs, self.response):  # x may be any column, but a known one has its unit
+            if columns.get(ours) in COUNTED and columns[ours] in points:
+                numbers(points, columns[ours], self.name, infinite=True)
         named, derived = complete(rename(points, columns), self.inputs)
         used = check_points(named, self.name, self.inputs, self.response, weights)
         kept, held = split_largest(used, self.size, hold_out)

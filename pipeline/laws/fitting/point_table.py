@@ -70,7 +70,7 @@ def read_points(path: str | Path) -> pd.DataFrame:
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
     table = _parquet(path, data) if path.suffix == ".parquet" else _csv(path, data)
-    repeated = [name for name in table.columns[table.columns.duplicated()]]
+    repeated = list(table.columns[table.columns.duplicated()])
     if repeated:
         raise UserError(f"{path}: column {repeated[0]!r} appears twice in the header")
     return table
@@ -203,7 +203,9 @@ def check_names(columns: Mapping[str, str], names: Sequence[str]) -> None:
     for ours in dict.fromkeys((*columns, *names)):
         theirs = columns.get(ours, ours)
         if theirs in taken:
-            raise UserError(f"column {theirs!r} is to be both {taken[theirs]} and {ours}; each needs a column of its own")
+            raise UserError(
+                f"column {theirs!r} is to be both {taken[theirs]} and {ours}; each needs a column of its own"
+            )
         taken[theirs] = ours
 
 

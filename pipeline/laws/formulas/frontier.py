@@ -20,7 +20,7 @@ PER_DECADE = 12
 LEAST = 3
 """Sizes that must take the lead in turn, so that the ends can be told from the middle."""
 FALL = 1e-6
-"""A learning curve whose loss falls by no more than this part of it is flat: it may be rounding, in single precision."""
+"""A learning curve whose loss falls by no more than this part of it is flat: it may be single precision's rounding."""
 
 
 def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_DECADE) -> pd.DataFrame:

@@ -16,7 +16,16 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.law import FLAT, Law, Parameter, check_bootstrap, check_objective, plain, r_squared, take_draws
+from pipeline.laws.fitting.law import (
+    FLAT,
+    Law,
+    Parameter,
+    check_bootstrap,
+    check_objective,
+    plain,
+    r_squared,
+    take_draws,
+)
 from pipeline.laws.fitting.point_table import UNITS, check_names, check_points, complete, numbers, rename
 
 
