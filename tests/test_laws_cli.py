@@ -39,7 +39,7 @@ def csv(tmp_path: Path):
 
 
 def fit(*arguments: str) -> int:
-    return main(["fit", *arguments, "--n-boot", "30"])
+    return main(["fit", *arguments, "--n-boot", "40"])
 
 
 def test_json_is_the_contract(csv, tmp_path) -> None:
@@ -106,7 +106,7 @@ BAD = {
     "delta": (sizes(), ["--delta", "0"], ["delta", "positive"]),
     "delta not a number": (sizes(), ["--delta", "x"], ["--delta", "'x'"]),
     "bootstrap": (sizes(), ["--bootstrap", "block"], ["'block'", "wild or pairs"]),
-    "n-boot": (sizes(), ["--n-boot", "-1"], ["--n-boot", "0 or more"]),
+    "n-boot": (sizes(), ["--n-boot", "-1"], ["--n-boot", "must be 0", "at least 39"]),
     "plot format": (sizes(), ["--plot", "x.bmp"], [".png, .svg"]),
     "unknown option": (sizes(), ["--colour", "red"], ["--colour"]),
 }

@@ -101,9 +101,10 @@ def test_run_with_the_same_size_twice(tmp_path) -> None:
     assert fit_error(points) == "column 'run', line 3: run 'a' is there twice with n_params = 100000"
 
 
-def test_rows_without_runs_may_repeat() -> None:
+def test_sizes_without_runs_may_repeat() -> None:
     n = np.repeat(np.geomspace(1e5, 1e8, 4), 2)
-    points = pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076})
+    loss = (8.8e13 / n) ** 0.076
+    points = pd.DataFrame({"n_params": n, "loss": loss * np.tile([1.0, 1.001], 4)})
     fit = FORMULAS["L_N"].fit(points, n_boot=0)
     assert fit.n_runs == 8 and fit.runs[0] == "row 0"
 

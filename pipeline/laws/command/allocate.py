@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import UserError
 from pipeline.laws.algebra.efficiency import Laws
+from pipeline.laws.command import remarks
 from pipeline.laws.fitting.estimate import Array
 from pipeline.laws.fitting.fit import NOT_IDENTIFIED, Fit
 from pipeline.laws.fitting.intervals import interval_ends
@@ -53,13 +54,21 @@ class Allocation:
 
     `values` maps a column (n_params, n_tokens, batch_tokens, steps, loss) to its estimate, low and high, arrays as
     long as `flops`; low and high are NaN without an interval, infinite where it is open. A quantity that the rule says
-    nothing of is absent.
+    nothing of is absent, and one that can't be, such as a size below 1 parameter, is NaN and said in `problems`.
+    `outside` maps an input of the laws to how many decades it lies above what was fitted, or below (negative);
+    `unknown` names laws whose file does not say what was fitted.
     """
 
     rule: str
     convention: str
     flops: Array
     values: dict[str, tuple[Array, Array, Array]]
+    outside: dict[str, Array]
+    problems: list[list[str]]  # of each budget
+    unknown: list[str]
+
+    def _outside(self, k: int) -> dict[str, float]:
+        return {name: float(away[k]) for name, away in self.outside.items()}
 
     def to_dict(self) -> dict[str, object]:
         """Return what goes into JSON: a record a budget."""
@@ -69,8 +78,11 @@ class Allocation:
             for name, ends in self.values.items():
                 estimate, low, high = (float(end[k]) if np.isfinite(end[k]) else None for end in ends)
                 record[name] = {"estimate": estimate, "low": low, "high": high, "unit": UNITS[name]}
+            record["outside_range"] = remarks.record(self._outside(k))
+            record["problems"] = self.problems[k]
             budgets.append(record)
-        return {"rule": self.rule, "convention": self.convention, "budgets": budgets}
+        head = {"rule": self.rule, "convention": self.convention, "range_unknown": self.unknown}
+        return {**head, "budgets": budgets}
 
     def table(self) -> str:
         """Return a readable table: one line a budget and quantity."""
@@ -81,6 +93,10 @@ class Allocation:
                 rows.append((f"{flops:.4g}", SYMBOLS[name], *numbers, UNITS[name]))
         widths = [max(len(row[i]) for row in rows) for i in range(6)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        for k, flops in enumerate(self.flops):
+            said = [*self.problems[k], remarks.sentence(self._outside(k))]
+            lines += [f"C = {flops:.4g}: {one}" for one in said if one]
+        lines += [f"{law}: {remarks.UNKNOWN}" for law in self.unknown]
         return "\n".join([f"{self.rule}: {self.convention}", *lines])
 
 
@@ -114,6 +130,8 @@ def allocate(fits: Sequence[Fit], flops: ArrayLike) -> list[Allocation]:
     c = np.atleast_1d(np.asarray(flops, dtype=float))
     if not (np.isfinite(c) & (c > 0)).all():
         raise UserError(f"flops: {c[~(np.isfinite(c) & (c > 0))][0]:g} must be a positive number of FLOP")
+    if c.min() < 1:
+        raise UserError(f"flops: {c.min():g} must be at least 1; budgets are in FLOP, not in PF-days")
     by_law: dict[str, Fit] = {}
     for fit in fits:
         if not fit.identified or fit.vector is None:
@@ -170,8 +188,30 @@ def _with_intervals(name: str, convention: str, fits: Sequence[Fit], flops: Arra
         values = {}
         for key, estimate in estimates.items():
             low, high = interval_ends(drawn[key]) if n else np.full((2, len(flops)), np.nan)
-            values[key] = (estimate[0], low, high)
-    return Allocation(name, convention, flops, values)
+            values[key] = (np.array(estimate[0]), np.array(low), np.array(high))
+    outside = _outside(fits, {"flops": flops} | {key: ends[0] for key, ends in values.items()})
+    problems: list[list[str]] = [[] for _ in flops]
+    for key, ends in values.items():
+        for k in range(len(flops)):
+            problem = remarks.impossible(key, ends[0][k])
+            if problem:
+                problems[k].append(problem)
+                for end in ends:
+                    end[k] = np.nan
+    unknown = [fit.law for fit in fits if not fit.ranges]
+    return Allocation(name, convention, flops, values, outside, problems, unknown)
+
+
+def _outside(fits: Sequence[Fit], known: dict[str, Array]) -> dict[str, Array]:
+    """Return by how many decades each input of the laws lies outside of what was fitted, the farthest of all laws."""
+    outside: dict[str, Array] = {}
+    for fit in fits:
+        inputs = {column: known[column] for column in fit.definition.inputs if column in known}
+        if fit.ranges and len(inputs) == len(fit.definition.inputs):
+            for column, away in fit.outside(**inputs).items():
+                before = outside.get(column, np.zeros_like(away))
+                outside[column] = np.where(np.abs(away) > np.abs(before), away, before)
+    return outside
 
 
 def _chinchilla(vectors: Sequence[Array], flops: Array) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError, command
+from pipeline.laws.command import remarks
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.compare import compare, table
 from pipeline.laws.fitting.fit import NOT_IDENTIFIED, Fit, load_fit
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.point_table import UNITS, choose_rows, read_points
+from pipeline.laws.fitting.law import Law, check_bootstrap
+from pipeline.laws.fitting.point_table import COUNTED, INFINITE, UNITS, choose_rows, read_points
 from pipeline.laws.formulas import FORMULAS
 
 INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
@@ -29,6 +31,40 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the error as a UserError."""
         raise UserError(f"{message} (see {self.prog} --help)")
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help as all else is printed."""
+        emit(self.format_help().rstrip())
+
+
+def emit(text: str) -> None:
+    """Print text; a reader that has gone (`| head`) has read enough, and the command ends as it would have."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        with open(os.devnull, "w") as nothing:  # or the interpreter would try again at its end
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise UserError(f"standard output can't be written ({error.strerror or error})") from error
+
+
+def numbers_as_values(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which a negative number such as -1e20 can't be taken for an option: a blank leads it.
+
+    Examples
+    --------
+    >>> numbers_as_values(["--flops", "-1e20", "--json"])
+    ['--flops', ' -1e20', '--json']
+    """
+
+    def number(text: str) -> bool:
+        try:
+            float(text)
+        except ValueError:
+            return False
+        return True
+
+    return [f" {one}" if one.startswith("-") and number(one) else one for one in arguments]
 
 
 def main_parser() -> argparse.ArgumentParser:
@@ -103,8 +139,43 @@ def find_columns(options: Sequence[str], law: Law, x: str | None) -> dict[str, s
             raise UserError(f"--column {option!r}: {ours} is already {columns[ours]!r}")
         columns[ours] = theirs
     if x is not None and "x" in law.inputs:
+        if columns.get("x", x) != x:
+            raise UserError(f"--x {x}: --column x={columns['x']} says that x is another column")
         columns["x"] = columns.pop(x, x)
+        if columns["x"] == columns.get(law.response, law.response):
+            raise UserError(f"--x {x}: {law.name} predicts {columns['x']!r}; x must be another column")
     return columns
+
+
+def check_x(x: str | None, laws: Sequence[Law]) -> None:
+    """Refuse --x where no law has an x."""
+    if x is not None and not any("x" in law.inputs for law in laws):
+        with_x = ", ".join(name for name, law in FORMULAS.items() if "x" in law.inputs)
+        raise UserError(f"--x {x}: {', '.join(law.name for law in laws)} has no x; those that have are {with_x}")
+
+
+def check_outputs(outputs: dict[str, str | None], inputs: dict[str, str]) -> None:
+    """Refuse an output without a name, and one that is a file that is read, or another output, under any name."""
+    taken = [(what, Path(path)) for what, path in inputs.items()]
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if not path.strip():
+            raise UserError(f"{option} {path!r}: the name of a file is needed")
+        for what, other in taken:
+            if same_file(Path(path), other):
+                raise UserError(f"{option} {path}: is the file of {what} ({other}); a file of its own is needed")
+        taken.append((option, Path(path)))
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two names, of files that need not be there yet, are one file: by their real path or a link."""
+    try:
+        if one.exists() and other.exists() and one.samefile(other):
+            return True
+        return one.resolve() == other.resolve()
+    except (OSError, RuntimeError):  # names that can't be followed: what writes there says so
+        return one == other
 
 
 def find_hold_out(option: str | None) -> int:
@@ -134,7 +205,7 @@ def write(option: str, path: str | Path, save: Any) -> None:
 
 def show(value: Any) -> None:
     """Print JSON."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+    emit(json.dumps(value, indent=2, allow_nan=False))
 
 
 def run_fit(options: argparse.Namespace) -> int:
@@ -142,12 +213,13 @@ def run_fit(options: argparse.Namespace) -> int:
     law = find_law(options.law)
     columns = find_columns(options.column, law, options.x)
     hold_out = find_hold_out(options.hold_out)
+    check_x(options.x, [law])
+    check_outputs({"--out": options.out, "--plot": options.plot}, {"the points": options.points})
     if options.plot:
         from pipeline.laws.command.plot import check_plot, plot
 
         check_plot(options.plot)
-    if options.n_boot < 0:
-        raise UserError(f"--n-boot: {options.n_boot} must be 0 or more")
+    check_bootstrap(options.bootstrap, options.n_boot, options.seed)
     table = read_points(options.points)
     points = choose_rows(table, options.where, columns)
     fit = law.fit(
@@ -170,7 +242,7 @@ def run_fit(options: argparse.Namespace) -> int:
     if options.json:
         show(fit.to_dict())
     else:
-        print(summary(fit))
+        emit(summary(fit))
     if not fit.identified:
         print(f"error: {fit.law} is not identified: {fit.reason}", file=sys.stderr)
         return NOT_IDENTIFIED
@@ -227,8 +299,8 @@ def run_predict(options: argparse.Namespace) -> int:
             raise UserError(
                 f"--{name.replace('_', '-')}: {fit.law} does not depend on it; it needs {', '.join(needed)}"
             )
-        if not (values > 0).all():
-            raise UserError(f"--{name.replace('_', '-')}: {values[~(values > 0)][0]:g} is not a positive number")
+        for value in values:
+            check_input(name, value)
     lengths = {len(values) for values in inputs.values()} - {1}
     if len(lengths) > 1:
         raise UserError(
@@ -237,15 +309,39 @@ def run_predict(options: argparse.Namespace) -> int:
     inputs = dict(zip(inputs, np.broadcast_arrays(*inputs.values()), strict=True))
     estimate, (low, high) = fit.predict(**inputs), fit.interval(**inputs)
     response = fit.definition.response
+    problems = [remarks.impossible(response, value) for value in estimate]
+    possible = np.array([one is None for one in problems])
     rows = pd.DataFrame({**inputs, response: estimate, "low": low, "high": high})
+    rows.loc[~possible, [response, "low", "high"]] = np.nan
+    away = {fit.columns.get(name, name) if name == "x" else name: one for name, one in fit.outside(**inputs).items()}
+    outside = [{name: float(one[k]) for name, one in away.items()} for k in range(len(rows))]
     unit = UNITS.get(response, "")
     if options.json:
         records = rows.astype(object).where(np.isfinite(rows), None).to_dict("records")
-        show({"law": fit.law, "response": response, "unit": unit, "level": 0.95, "predictions": records})
+        for one, problem, out in zip(records, problems, outside, strict=True):
+            one |= {"problem": problem, "outside_range": remarks.record(out)}
+        known = fit.to_dict()["ranges"] or None
+        head = {"law": fit.law, "response": response, "unit": unit, "level": 0.95, "fitted_range": known}
+        show({**head, "predictions": records})
     else:
-        print(rows.to_string(index=False, float_format=lambda value: f"{value:.6g}", na_rep="-"))
-        print(f"{response} in {unit}; low and high: 95 % interval of the law, without the noise of a run")
+        lines = [rows.to_string(index=False, float_format=lambda value: f"{value:.6g}", na_rep="-")]
+        lines.append(f"{response} in {unit}; low and high: 95 % interval of the law, without the noise of a run")
+        for k, (problem, out) in enumerate(zip(problems, outside, strict=True), 1):
+            lines += [f"line {k}: {one}" for one in (problem, remarks.sentence(out)) if one]
+        lines += [] if fit.ranges else [remarks.UNKNOWN]
+        emit("\n".join(lines))
     return 0
+
+
+def check_input(name: str, value: float) -> None:
+    """Refuse an input that can't be."""
+    option = f"--{name.replace('_', '-')}"
+    if not value > 0:
+        raise UserError(f"{option}: {value:g} is not a positive number")
+    if np.isinf(value) and name not in INFINITE:
+        raise UserError(f"{option}: {value:g} is not a finite number")
+    if name in COUNTED and value < 1:
+        raise UserError(f"{option}: {value:g} must be at least 1; it is in {UNITS[name]}")
 
 
 def run_allocate(options: argparse.Namespace) -> int:
@@ -254,14 +350,18 @@ def run_allocate(options: argparse.Namespace) -> int:
     if options.json:
         show([one.to_dict() for one in found])
     else:
-        print("\n\n".join(one.table() for one in found))
+        emit("\n\n".join(one.table() for one in found))
     return 0
 
 
 def run_compare(options: argparse.Namespace) -> int:
     """Print how the laws fare on the same points; 3 when none of them is identified."""
-    names = list(dict.fromkeys(name for part in options.laws for name in part.split(",") if name))
+    names = list(dict.fromkeys(name.strip() for part in options.laws for name in part.split(",") if name.strip()))
+    if not names:
+        raise UserError(f"--laws {' '.join(options.laws)}: names of laws are needed, such as chinchilla,L_N_D")
     laws = {name: find_law(name) for name in names}
+    check_x(options.x, list(laws.values()))
+    check_outputs({"--out": options.out}, {"the points": options.points})
     hold_out = find_hold_out(options.hold_out)
     chosen = {name: (law, find_columns(options.column, law, options.x)) for name, law in laws.items()}
     points = choose_rows(read_points(options.points), options.where, next(iter(chosen.values()))[1])
@@ -274,7 +374,7 @@ def run_compare(options: argparse.Namespace) -> int:
     if options.json:
         show(records)
     else:
-        print(table(found))
+        emit(table(found))
     return 0 if any(one.identified for one in found) else NOT_IDENTIFIED
 
 
@@ -284,5 +384,5 @@ COMMANDS = {"fit": run_fit, "predict": run_predict, "allocate": run_allocate, "c
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the four commands."""
-    options = main_parser().parse_args(argv)
+    options = main_parser().parse_args(numbers_as_values(sys.argv[1:] if argv is None else argv))
     return COMMANDS[options.command](options)

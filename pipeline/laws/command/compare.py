@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 from pipeline.laws.fitting.estimate import Array
 from pipeline.laws.fitting.fit import Fit
 from pipeline.laws.fitting.law import Law, split_largest
-from pipeline.laws.fitting.point_table import check_points, complete, rename
+from pipeline.laws.fitting.point_table import check_names, check_points, complete, rename
 
 COLUMNS = ("n_params", "n_tokens", "flops", "steps", "position")
 
@@ -94,11 +94,13 @@ def compare(
         raise UserError("no law is given to compare")
     first, columns = next(iter(laws.values()))
     for name, (law, _) in laws.items():
-        if law.response != first.response or type(law).fit is not Law.fit:
-            raise UserError(
-                f"{name}: it predicts {law.response}, not {first.response} at each point; it can't be compared"
-            )
+        if law.response != first.response or not _at_each_point(law):
+            needed = f"{first.response} at each point, as {first.name} does," if _at_each_point(first) else "each point"
+            raise UserError(f"{name}: it predicts {_what(law)}; laws that predict {needed} can be compared")
     chosen = first.choose_columns(points, columns)
+    check_names(chosen, (*first.inputs, first.response))
+    if not points.index.is_unique:  # rows are found again by it
+        points = points.reset_index(drop=True)
     checked = check_points(
         complete(rename(points, chosen), first.inputs)[0], first.name, first.inputs, first.response, None
     )
@@ -112,6 +114,15 @@ def compare(
     found = [_describe(fits[name], law, rows, rest, columns) for name, (law, columns) in laws.items()]
     lowest = min((one.aic for one in found if one.aic is not None), default=None)
     return [Comparison(**{**vars(one), "delta_aic": None if one.aic is None else one.aic - lowest}) for one in found]
+
+
+def _at_each_point(law: Law) -> bool:
+    return type(law).fit is Law.fit
+
+
+def _what(law: Law) -> str:
+    """Say what a law predicts."""
+    return f"{law.response} at each point" if _at_each_point(law) else f"{law.response}, the best at each compute"
 
 
 def _describe(fit: Fit, law: Law, rows: pd.DataFrame, held: pd.DataFrame, columns: Mapping[str, str]) -> Comparison:

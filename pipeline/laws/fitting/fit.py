@@ -73,6 +73,8 @@ class Fit:
     bootstrap: dict[str, Any] = field(default_factory=dict)
     likelihood: dict[str, list[float | None]] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    ranges: dict[str, list[float]] = field(default_factory=dict)
+    """Input -> the least and the greatest value fitted; empty in files that were written without."""
 
     @property
     def definition(self) -> Law:
@@ -115,16 +117,45 @@ class Fit:
         low, high = interval_ends(values, level)
         return low, high
 
-    def _values(self, vectors: np.ndarray, inputs: dict[str, ArrayLike]) -> np.ndarray:
+    def outside(self, **inputs: ArrayLike) -> dict[str, np.ndarray]:
+        """Return by how many decades each input lies above the range that was fitted, or below it (negative).
+
+        Inputs are given as to `predict`. It is 0 inside, and NaN where the range is unknown.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from pipeline.laws import FORMULAS
+        >>> n = np.array([1e6, 1e7, 1e8])
+        >>> fit = FORMULAS["L_N"].fit(pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076}), n_boot=0)
+        >>> fit.outside(n_params=[1e5, 1e7, 1e11])["n_params"].round(6)
+        array([-1.,  0.,  3.])
+        """
+        found = {}
+        for name, value in self._arrays(inputs).items():
+            low, high = self.ranges.get(name, (np.nan, np.nan))
+            with np.errstate(all="ignore"):
+                below = np.where(value < low * (1 - 1e-9), np.log10(value / low), 0.0)
+                above = np.where(value > high * (1 + 1e-9), np.log10(value / high), 0.0)
+            found[name] = below + above + 0 * low
+        return found
+
+    def _arrays(self, inputs: dict[str, ArrayLike]) -> dict[str, np.ndarray]:
+        """Return the inputs that the law needs, by its own names and of one shape."""
         needed = self.definition.inputs
         inputs = {**{ours: inputs[theirs] for ours, theirs in self.columns.items() if theirs in inputs}, **inputs}
         for name in needed:
             if name not in inputs:
                 raise UserError(f"{self.law}: {name} is needed (inputs: {', '.join(needed)})")
         arrays = np.broadcast_arrays(*(np.asarray(inputs[name], dtype=float) for name in needed))
-        flat = {name: array.ravel() for name, array in zip(needed, arrays, strict=True)}
+        return dict(zip(needed, arrays, strict=True))
+
+    def _values(self, vectors: np.ndarray, inputs: dict[str, ArrayLike]) -> np.ndarray:
+        arrays = self._arrays(inputs)
+        shape = next(iter(arrays.values())).shape
+        flat = {name: array.ravel() for name, array in arrays.items()}
         with np.errstate(all="ignore"):
-            return self.definition.evaluate(vectors, flat).reshape(len(vectors), *arrays[0].shape)
+            return self.definition.evaluate(vectors, flat).reshape(len(vectors), *shape)
 
     def formula(self) -> str:
         """Return the law with its fitted numbers, as printed on a figure."""
@@ -176,17 +207,61 @@ def load_fit(path: str | Path) -> Fit:
     Raises
     ------
     UserError
-        If the file is missing or is not a law's JSON.
+        If the file is missing, is not a law's JSON, or was changed so that its parts contradict each other.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
     try:
         record = read_json(path)
         record["parameters"] = {name: Estimate(**value) for name, value in record["parameters"].items()}
+        p = len(record["parameters"])
+        for draw in record["draws"]:
+            if len(draw) != p:
+                raise ValueError(f"a draw has {len(draw)} numbers for {p} parameters")
         draws = np.array(
             [[np.nan if number is None else number for number in draw] for draw in record["draws"]], dtype=float
         )
-        record["draws"] = draws.reshape(-1, len(record["parameters"]))
-        return Fit(**{name: value for name, value in record.items() if name in Fit.__dataclass_fields__})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        record["draws"] = draws.reshape(-1, p)
+        record["ranges"] = {
+            name: [float("inf") if end is None else float(end) for end in ends]
+            for name, ends in record.get("ranges", {}).items()
+        }
+        fit = Fit(**{name: value for name, value in record.items() if name in Fit.__dataclass_fields__})
+        contradiction = _contradiction(fit)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; the JSON of a fitted law is needed") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not the JSON of a fitted law ({type(error).__name__}: {error})") from error
+    if contradiction:
+        raise UserError(f"{path}: {contradiction}; the file was changed after the fit, so fit again")
+    return fit
+
+
+def _contradiction(fit: Fit) -> str | None:
+    """Say where the parts of a fit that was read contradict each other, or return None.
+
+    Predictions rest on `vector`, while a reader sees the estimates.
+    """
+    if fit.law in KNOWN and (names := [q.name for q in fit.definition.parameters]) != list(fit.parameters):
+        return f"parameters: {', '.join(fit.parameters)} are not {', '.join(names)}, which {fit.law} has"
+    if not fit.identified:
+        return None
+    if fit.vector is None or len(fit.vector) != len(fit.parameters):
+        return f"vector: not the {len(fit.parameters)} numbers of an identified law"
+    for (name, shown), value in zip(fit.parameters.items(), fit.vector, strict=True):
+        if value is None or not math.isfinite(value):
+            return f"vector: the number of {name} is {value}"
+        used = _natural(float(value), name in fit.log_parameters)
+        if shown.estimate is None:
+            if math.isfinite(used):  # a file of before may hold the logarithm of what no number can hold
+                return f"parameter {name}: the estimate is null, the vector says {used:.9g}"
+        elif not math.isclose(shown.estimate, used, rel_tol=1e-6, abs_tol=1e-300):
+            return f"parameter {name}: the estimate is {shown.estimate:.9g}, the vector says {used:.9g}"
+    return None
+
+
+def _natural(value: float, logarithm: bool) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.exp(value)) if logarithm else value

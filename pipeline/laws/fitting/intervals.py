@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MISSING = 0.05  # of the draws may have no value
+LEAST_DRAWS = 39  # with fewer, the ends of a 95 % interval would lie beyond the smallest and the largest draw
 
 
 def interval_ends(draws: ArrayLike, level: float = 0.95) -> NDArray[np.float64]:

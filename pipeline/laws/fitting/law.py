@@ -16,14 +16,23 @@ from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.estimate import OBJECTIVES, Array, Objective
 from pipeline.laws.fitting.fit import Estimate, Fit
 from pipeline.laws.fitting.forms import Axis, PowerSum
-from pipeline.laws.fitting.intervals import interval
+from pipeline.laws.fitting.intervals import LEAST_DRAWS, MISSING, interval
 from pipeline.laws.fitting.likelihood import deviance
-from pipeline.laws.fitting.point_table import UNITS, check_points, complete, rename
+from pipeline.laws.fitting.point_table import (
+    COUNTED,
+    UNITS,
+    check_names,
+    check_points,
+    complete,
+    numbers,
+    rename,
+)
 from pipeline.laws.fitting.separable import starts_of_sum
 
 CLEAR = 1.96  # an exponent nearer to zero than this many standard errors is not told apart from zero
 INVISIBLE = 1e-9  # a term whose share of the response is nowhere above this is at the edge: its coefficient is 0
 BEST_STARTS = 8  # of a law without one of its terms: only its minimum is asked for, which nearly all starts reach
+FLAT = 1e-9  # ln y that changes by no more over all points is the same to rounding
 RANK = 1e-14  # smallest eigenvalue of the scaled normal matrix that still counts: single-precision columns pass
 
 
@@ -150,9 +159,12 @@ class Law:
             For points that can't be used; a fit that the points can't decide is returned with `identified` false.
         """
         chosen = check_objective(objective or self.objective, delta)
-        if bootstrap not in ("wild", "pairs"):
-            raise UserError(f"bootstrap: {bootstrap!r} is not wild or pairs")
+        check_bootstrap(bootstrap, n_boot, seed)
         columns = self.choose_columns(points, columns)
+        check_names(columns, (*self.inputs, self.response))
+        for ours in (*self.inputs, self.response):  # x may be any column, but a known one has its unit
+            if columns.get(ours) in COUNTED and columns[ours] in points:
+                numbers(points, columns[ours], self.name, infinite=True)
         named, derived = complete(rename(points, columns), self.inputs)
         used = check_points(named, self.name, self.inputs, self.response, weights)
         kept, held = split_largest(used, self.size, hold_out)
@@ -162,6 +174,7 @@ class Law:
         p = len(self.parameters)
         fit = self._empty(chosen, kept, runs, columns)
         fit.details = {"derived": derived} if derived else {}
+        fit.ranges = {name: [float(kept[name].min()), float(kept[name].max())] for name in self.inputs}
         fit.reason = self._too_few(kept)
         if fit.reason:
             return fit
@@ -182,8 +195,13 @@ class Law:
         if fit.reason:
             return fit
 
+        vector = self.report(model, theta[None])[0]
+        fit.reason = self._out_of_range(vector)
+        if fit.reason:
+            return fit
+
         fit.identified = True
-        fit.vector = self.report(model, theta[None])[0].tolist()
+        fit.vector = vector.tolist()
         if n_boot and len(runs) > p:
             self._bootstrap(fit, model, theta, y, w, run_index, chosen, bootstrap, n_boot, seed)
         elif n_boot:
@@ -246,6 +264,12 @@ class Law:
                     f"column {column!r} has one value only, {values.iloc[0]:g}, from {label} {values.index[0]}"
                     f" to {label} {values.index[-1]}: the exponent can't be told"
                 )
+        response = points[self.response]
+        if np.ptp(np.log(response)) <= FLAT:
+            return (
+                f"column {self.response!r} has one value only, {response.iloc[0]:g}, from {label} {response.index[0]}"
+                f" to {label} {response.index[-1]}: no trend can be told"
+            )
         distinct = len(points[list(self.inputs)].drop_duplicates())
         if distinct < len(self.parameters):
             return f"fewer points than parameters: {distinct} different points, {len(self.parameters)} parameters"
@@ -270,20 +294,38 @@ class Law:
             heavy = np.abs(vector[:, 0]) > 0.3 * np.abs(vector[:, 0]).max()
             names = [name for name, use in zip(self.coordinates(), heavy, strict=True) if use]
             return f"flat direction: {', '.join(names)} can be traded for one another"
+        if np.ptp(m[0]) <= FLAT:
+            names = ", ".join(self.positive().values()) or self.coordinates()[-1]
+            return f"flat direction: {names} is 0, to rounding; the fitted {self.response} is the same at all points"
         spare = len(y) - len(theta)
         if objective.kind in ("huber", "lad"):
-            spread = 1.4826 * np.median(np.abs(residual)) * np.sqrt(np.average(weights))
+            # As many residuals as there are parameters can be 0 whatever the points are.
+            left = np.sort(np.abs(residual))[min(len(theta), len(y) - 1) :]
+            spread = 1.4826 * np.median(left) * np.sqrt(np.average(weights)) if spare else 0.0
         else:
             spread = np.sqrt((weights * residual**2).sum() / max(spare, 1))
         inverse = (vector / value) @ vector.T / np.outer(size, size)
         error = spread * np.sqrt(np.diag(inverse))
         simpler = self.simpler(model)
         for k, name in self.positive().items():
+            if abs(theta[k]) <= FLAT:
+                return f"flat direction: {name} is 0, to rounding"
             if theta[k] < -CLEAR * error[k]:
                 return f"{name} is negative: the {self.response} rises where the law says that it falls"
             if theta[k] <= (0.0 if simpler else CLEAR * error[k]):
                 return f"flat direction: {name} is within {CLEAR} standard errors of 0"
         return self._unneeded(simpler, model, theta, y, weights, objective) if spare else None
+
+    def _out_of_range(self, vector: Array) -> str | None:
+        """Say which parameter is beyond the numbers that there are, or return None."""
+        for q, value in zip(self.parameters, vector, strict=True):
+            with np.errstate(over="ignore", under="ignore"):
+                natural = np.exp(value) if q.log else value
+            if not np.isfinite(natural) or (q.log and natural < np.finfo(float).tiny):
+                if q.log and np.isfinite(value):
+                    return f"out of range: {q.name} is e^{value:.4g}, which no number can hold"
+                return f"out of range: {q.name} is not a finite number"
+        return None
 
     def _unneeded(self, simpler, model, theta, y, weights, objective) -> str | None:
         """Say which term could be left out: without it the fit is not worse than by chance, at five percent."""
@@ -334,19 +376,19 @@ class Law:
             factor = 1.0
             record |= {"redrawn": redrawn}
         vectors = self.report(model, theta + factor * (solution.theta - theta))
-        fit.draws = vectors[np.isfinite(vectors).all(-1)]
-        fit.bootstrap = record | {
-            "replicates": len(fit.draws),
+        record |= {
             "not_converged": int((~solution.converged).sum()),
-            "largest_gradient": float(solution.gradient_norm.max()),
+            "largest_gradient": float(solution.gradient_norm.max(initial=0.0)),
         }
+        take_draws(fit, vectors, n_boot, record)
 
     def _estimates(self, fit: Fit) -> dict[str, Estimate]:
         result = {}
         for k, q in enumerate(self.parameters):
             natural = np.exp if q.log else np.asarray
             with np.errstate(over="ignore"):
-                low, high = (None if v is None else float(natural(v)) for v in interval(fit.draws[:, k]))
+                ends = (None if v is None else float(natural(v)) for v in interval(fit.draws[:, k]))
+                low, high = (v if v is not None and np.isfinite(v) else None for v in ends)  # None: the end is open
                 result[q.name] = Estimate(float(natural(fit.vector[k])), low, high, q.paper, q.unit)
         return result
 
@@ -374,6 +416,20 @@ class Law:
         }
 
 
+def take_draws(fit: Fit, vectors: Array, n_boot: int, record: dict[str, Any], lacks: str = "can't be fitted") -> None:
+    """Put the replicates' parameters in a fit: those that are numbers, or none where too many are not.
+
+    The policy is that of `intervals.interval_ends`: one replicate in twenty may have no value.
+    """
+    good = vectors[np.isfinite(vectors).all(-1)]
+    missing = n_boot - len(good)
+    fit.bootstrap = record | {"replicates": len(good), "without_value": missing}
+    if missing > MISSING * n_boot:
+        fit.bootstrap |= {"replicates": 0, "note": f"{missing} of {n_boot} replicates {lacks}"}
+        return
+    fit.draws = good
+
+
 def check_objective(kind: str, delta: float) -> Objective:
     """Return the objective, or name what is allowed."""
     if kind not in OBJECTIVES:
@@ -381,6 +437,19 @@ def check_objective(kind: str, delta: float) -> Objective:
     if not (np.isfinite(delta) and delta > 0):
         raise UserError(f"delta: {delta} must be a positive number (in units of ln y)")
     return Objective(kind, float(delta))
+
+
+def check_bootstrap(method: str, n_boot: int, seed: int) -> None:
+    """Name what is allowed where a setting of the bootstrap is not."""
+    if method not in ("wild", "pairs"):
+        raise UserError(f"bootstrap: {method!r} is not wild or pairs")
+    if n_boot < 0 or 0 < n_boot < LEAST_DRAWS:
+        raise UserError(
+            f"n_boot (--n-boot): {n_boot} must be 0, for no intervals, or at least {LEAST_DRAWS}; fewer replicates have"
+            " no 95 % interval"
+        )
+    if seed < 0:
+        raise UserError(f"seed (--seed): {seed} must be a whole number of 0 or more")
 
 
 def split_largest(points: pd.DataFrame, size: str, largest: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pipeline.errors import UserError
 
@@ -29,49 +33,144 @@ C_6ND = {
 }
 CONDITION = re.compile(r"(.+?)(<=|>=|!=|<|>|=)(.+)")
 ORDERS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
+DELIMITERS = ",;\t|"
+MAGIC = {
+    b"\x1f\x8b": "compressed (gzip)",
+    b"PK\x03\x04": "a zip archive, as .xlsx is",
+    b"PAR1": "a parquet file",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+COUNTED = ("n_params", "n_tokens", "flops")  # columns of counts: below 1 the unit is another
+NO_NAME = ("nan", "none", "null", "<na>")  # what a table writes for the name of a run that has none
+NO_NUMBERS = (bool, np.bool_, complex, date, time, timedelta, np.datetime64, np.timedelta64, pd.Period)
 INFINITE = ("n_tokens", "steps")  # columns where "inf" means: no limit from this side
 
 
 def read_points(path: str | Path) -> pd.DataFrame:
-    """Read a table of points from a CSV; the index is the line in the file.
+    """Read a table of points from a CSV; the index is the line in the file at which a row begins.
 
-    A byte order mark is skipped and the delimiter (comma, semicolon, tab or bar) is told from the header. All cells
-    stay text, so that `check_points` can name the cell that is not a number. A parquet file is read as it is.
+    A byte order mark is skipped and the delimiter (comma, semicolon, tab or bar) is the one that gives every row as
+    many cells as the header. All cells stay text, so that `check_points` can name the cell that is not a number. Of a
+    parquet file a named index becomes columns.
 
     Raises
     ------
     UserError
-        If the file is missing, empty, not UTF-8, or a line has more or fewer cells than the header.
+        If the file is missing, empty, not UTF-8 or no parquet, a line has more or fewer cells than the header, or a
+        quote is not closed where its cell ends.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path).rename_axis("row")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; a CSV or parquet file is needed") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
+    table = _parquet(path, data) if path.suffix == ".parquet" else _csv(path, data)
+    repeated = list(table.columns[table.columns.duplicated()])
+    if repeated:
+        raise UserError(f"{path}: column {repeated[0]!r} appears twice in the header")
+    return table
+
+
+def _parquet(path: Path, data: bytes) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(io.BytesIO(data))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path}: is not a parquet file that can be read ({error})") from error
+    if table.columns.nlevels > 1:
+        raise UserError(f"{path}: its columns have {table.columns.nlevels} levels of names; one is needed")
+    table.columns = table.columns.map(str)
+    named = [name for name in table.index.names if name is not None]
+    taken = [name for name in named if name in table]
+    if taken:
+        raise UserError(f"{path}: {taken[0]!r} is the name of a column and of the index; one of them is needed")
+    if table.index.nlevels > 1 or named:
+        table = table.reset_index()
+    return table.rename_axis("row") if table.index.is_unique else table.reset_index(drop=True).rename_axis("row")
+
+
+def _csv(path: Path, data: bytes) -> pd.DataFrame:
+    for magic, what in MAGIC.items():
+        if data.startswith(magic):
+            raise UserError(f"{path}: is {what}; save the table as UTF-8 text, or as parquet in a file named .parquet")
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8; save the table as UTF-8 text") from error
-    lines = text.splitlines()
-    if not lines or not lines[0].strip():
+    if not next(io.StringIO(text, newline=""), "").strip():
         raise UserError(f"{path}: line 1 must be a header with column names")
-    delimiter = max(",;\t|", key=lines[0].count)
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    header = [name.strip() for name in next(reader)]
-    repeated = {name for name in header if header.count(name) > 1}
-    if repeated:
-        raise UserError(f"{path}: column {sorted(repeated)[0]!r} appears twice in the header")
-    cells, numbers = [], []
-    for row in reader:
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != len(header):
-            raise UserError(f"{path}: line {reader.line_num} has {len(row)} cells, the header has {len(header)}")
-        cells.append([cell.strip() for cell in row])
-        numbers.append(reader.line_num)
-    if not cells:
+    tried = [_Cells.split(text, delimiter) for delimiter in DELIMITERS if delimiter in text or delimiter == ","]
+    # One that gives all rows the header's number of cells; else the fault is told of the one with the most columns.
+    found = max(tried, key=lambda one: (one.fault is None and len(one.header) > 1, len(one.header)))
+    if found.fault:
+        raise UserError(f"{path}: {found.fault}")
+    if not found.rows:
         raise UserError(f"{path}: no rows below the header")
-    return pd.DataFrame(cells, columns=header, index=pd.Index(numbers, name="line"), dtype=object)
+    return pd.DataFrame(found.rows, columns=found.header, index=pd.Index(found.lines, name="line"), dtype=object)
+
+
+@dataclass
+class _Cells:
+    """A text split into cells at one delimiter, up to the first line that can't be."""
+
+    header: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)  # where each row begins
+    fault: str | None = None
+
+    @classmethod
+    def split(cls, text: str, delimiter: str) -> _Cells:
+        """Split a text whose first line is a header; lines end at CR, LF or both, and at nothing else."""
+        csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may be as long as the text
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+        found, begin = cls(), 1
+        try:
+            for row in reader:
+                row = [cell.strip() for cell in row]
+                found.header = found.header or row
+                if any(row):
+                    found.fault = found._misfit(row, begin, delimiter)
+                    if found.fault:
+                        break
+                    found.rows.append(row)
+                    found.lines.append(begin)
+                begin = reader.line_num + 1
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                found.fault = f"line {begin}: a quote is opened in this row and never closed"
+            elif "expected after" in str(error):
+                found.fault = (
+                    f"line {reader.line_num}: text follows a closing quote"
+                    + (f"; the row begins at line {begin}" if begin < reader.line_num else "")
+                    + "; a quote inside of a cell is written twice"
+                )
+            else:
+                found.fault = f"line {reader.line_num}: {error}"
+        found.rows, found.lines = found.rows[1:], found.lines[1:]
+        return found
+
+    def _misfit(self, row: list[str], begin: int, delimiter: str) -> str | None:
+        """Say why this row, which begins at a line, does not fit the header, or return None."""
+        if len(row) != len(self.header):
+            return f"line {begin} has {len(row)} cells, the header has {len(self.header)}"
+        for cell in row:
+            for line in re.split(r"\r\n|\r|\n", cell)[1:]:
+                pieces = line.split(delimiter)
+                if (len(pieces) == len(row) or begin == 1) and sum(map(_is_number, pieces)) > 1:
+                    return f"line {begin}: a quote is opened in this row that takes in other rows, such as {line!r:.60}"
+        return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def rename(points: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFrame:
@@ -88,6 +187,26 @@ def rename(points: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFr
     swapped = {theirs: ours for ours, theirs in (columns or {}).items()}
     kept = points.drop(columns=[ours for ours in swapped.values() if ours in points and ours not in swapped])
     return kept.rename(columns=swapped)
+
+
+def check_names(columns: Mapping[str, str], names: Sequence[str]) -> None:
+    """Refuse a column of the table that is to be two of the columns that a law needs.
+
+    Examples
+    --------
+    >>> check_names({"x": "loss"}, ("x", "loss"))
+    Traceback (most recent call last):
+    ...
+    pipeline.errors.UserError: column 'loss' is to be both x and loss; each needs a column of its own
+    """
+    taken: dict[str, str] = {}
+    for ours in dict.fromkeys((*columns, *names)):
+        theirs = columns.get(ours, ours)
+        if theirs in taken:
+            raise UserError(
+                f"column {theirs!r} is to be both {taken[theirs]} and {ours}; each needs a column of its own"
+            )
+        taken[theirs] = ours
 
 
 def complete(points: pd.DataFrame, needs: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -159,13 +278,18 @@ def _names(points: pd.DataFrame) -> str:
     return ", ".join(map(repr, points.columns))
 
 
+def _label(points: pd.DataFrame) -> str:
+    return points.index.name or "row"
+
+
 def _cell(points: pd.DataFrame, column: str, position: int) -> str:
-    label = points.index.name or "row"
-    return f"column {column!r}, {label} {points.index[position]}"
+    return f"column {column!r}, {_label(points)} {points.index[position]}"
 
 
 def numbers(points: pd.DataFrame, column: str, law: str, infinite: bool = False) -> np.ndarray:
     """Return a column as positive floats, or name the first cell that isn't one.
+
+    Counts of parameters, tokens and FLOP (`COUNTED`) must be 1 or more: smaller ones are given in another unit.
 
     Raises
     ------
@@ -175,21 +299,44 @@ def numbers(points: pd.DataFrame, column: str, law: str, infinite: bool = False)
     if column not in points:
         raise UserError(f"column {column!r} is missing: {law} needs it; the table has {_names(points)}")
     raw = points[column]
-    values = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=float)
+    if raw.dtype.kind in "mMbc" or isinstance(raw.dtype, (pd.PeriodDtype, pd.DatetimeTZDtype, pd.BooleanDtype)):
+        what = {"m": "times", "b": "truth values", "c": "complex numbers"}.get(raw.dtype.kind, "dates")
+        raise UserError(f"column {column!r}: holds {what}, from {_label(points)} {points.index[0]}; numbers are needed")
+    values = _floats(raw)
     for position in np.flatnonzero(np.isnan(values)):
         text = raw.iloc[position]
-        empty = text is None or (isinstance(text, float) and np.isnan(text)) or str(text).strip() == ""
+        empty = _blank(text)
         if empty or str(text).strip().lower() == "nan":
             what = "is empty" if empty and not isinstance(text, float) else "is NaN"
         else:
-            what = f"{text!r} is not a number"
+            what = f"{str(text)!r:.60} is not a number"
         raise UserError(f"{_cell(points, column, position)}: {what}; a positive number is needed")
     allowed = values > 0
     if not infinite:
         allowed &= np.isfinite(values)
     for position in np.flatnonzero(~allowed):
         raise UserError(f"{_cell(points, column, position)}: {values[position]:g} is not a positive finite number")
+    if column in COUNTED and values.min() < 1:
+        unit, position = UNITS[column], int(np.argmin(values))
+        raise UserError(
+            f"{_cell(points, column, position)}: {values[position]:g} {unit} are fewer than 1; {column} is in {unit},"
+            " not in thousands, millions or billions of them"
+        )
     return values
+
+
+def _floats(raw: pd.Series) -> np.ndarray:
+    """Return cells as floats, NaN where one is not a number."""
+    if raw.dtype == object:  # a date or a truth value among them is no number, though it can be made one
+        raw = raw.mask(raw.map(lambda cell: isinstance(cell, NO_NUMBERS)))
+    return pd.to_numeric(raw, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def _blank(cell: object) -> bool:
+    """Whether a cell holds nothing."""
+    if cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and np.isnan(cell)):
+        return True
+    return str(cell).strip() == ""
 
 
 def check_points(
@@ -202,7 +349,8 @@ def check_points(
     Raises
     ------
     UserError
-        For a missing column, a cell that is not a positive number, or a run that has the same inputs twice.
+        For a missing column, a cell that is not a positive number, a run without a name or that has the same inputs
+        twice, or, without runs, a row that is there twice.
     """
     if not len(points):
         raise UserError(f"no rows to fit {law} to")
@@ -219,12 +367,26 @@ def check_points(
         checked["weight"] = np.asarray(weights, dtype=float)
         checked["weight"] = numbers(checked, "weight", "a fit with weights")
     if "run" in points:
+        for position, name in enumerate(points["run"]):
+            if _blank(name) or str(name).strip().lower() in NO_NAME:
+                raise UserError(f"{_cell(points, 'run', position)}: is empty; each row needs the name of its run")
         checked["run"] = points["run"].astype(str)
         twice = checked.duplicated(["run", *inputs]).to_numpy()
         if twice.any():
             at = int(np.flatnonzero(twice)[0])
             given = ", ".join(f"{column} = {checked[column].iloc[at]:g}" for column in inputs)
             raise UserError(f"{_cell(points, 'run', at)}: run {checked['run'].iloc[at]!r} is there twice with {given}")
-    else:
-        checked["run"] = [f"{points.index.name or 'row'} {label}" for label in points.index]
+        return checked
+    cells = points.astype(str)
+    twice = cells.duplicated().to_numpy()
+    if twice.any():
+        at = int(np.flatnonzero(twice)[0])
+        before = int(np.flatnonzero((cells == cells.iloc[at]).all(axis=1))[0])
+        label, rows = _label(points), int(twice.sum())
+        raise UserError(
+            f"{label} {points.index[at]} is the same as {label} {points.index[before]} in every column ({rows} such in"
+            " all): take out what is there twice, or add a column 'run' that names the run of each row"
+        )
+    labels = points.index if points.index.is_unique else range(len(points))
+    checked["run"] = [f"{_label(points)} {label}" for label in labels]
     return checked

@@ -11,10 +11,8 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.formulas.frontier import leaders, readings, too_few_between
+from pipeline.laws.formulas.frontier import falling, leaders, readings, too_few_fall, too_few_lead
 from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters
-
-LEAST = 3  # sizes that must take the lead in turn
 
 
 class Envelope(Optimum):
@@ -32,19 +30,17 @@ class Envelope(Optimum):
     def optima(self, points: pd.DataFrame, objective: Objective) -> Optima:
         """See `Optimum.optima`."""
         self._check_curves(points)
-        names, flops, (losses, tokens), sizes = readings(points, ("loss", "n_tokens"))
+        rows = falling(points)
+        if few := too_few_fall(rows, points):
+            nothing = np.empty(0)
+            whole = [{"flops": float(points["flops"].max()), "reason": few}]
+            return Optima(nothing, nothing, nothing, nothing, [], whole)
+        names, flops, (losses, tokens), sizes = readings(rows, ("loss", "n_tokens"))
         best, inside = leaders(losses, sizes)
         seen = np.isfinite(losses).any(axis=0)
-        taking = np.unique(sizes[best[seen]])
         left_out = ends(flops[seen], sizes[best[seen]], sizes)
-        if len(taking) < LEAST:
-            inside &= False
-            left_out = [
-                {"flops": float(c), "reason": f"{len(taking)} sizes take the lead in turn, {LEAST} are needed"}
-                for c in (flops[seen][0], flops[seen][-1])
-            ]
-        elif inside.any() and (few := too_few_between(sizes[best[inside]])):
-            left_out.append({"flops": float(flops[inside][0]), "reason": few})
+        if few := too_few_lead(losses, sizes, best, inside):
+            left_out.append({"flops": float(flops[inside if inside.any() else seen][0]), "reason": few})
             inside &= False
         at = best[inside], np.flatnonzero(inside)
         runs = np.array(names)[best[inside]].tolist()
@@ -54,12 +50,14 @@ class Envelope(Optimum):
         self, points: pd.DataFrame, optima: Optima, objective: Objective, bootstrap: str, n_boot: int, seed: int
     ) -> Replicates | str:
         """See `Optimum.replicates`; a lowest loss has no residuals, so runs are drawn with replacement."""
-        _, flops, (losses, tokens), sizes = readings(points, ("loss", "n_tokens"))
+        _, flops, (losses, tokens), sizes = readings(falling(points), ("loss", "n_tokens"))
         rng = np.random.default_rng(seed)
         values = np.full((3, n_boot, len(flops)), np.nan)
         for k in range(n_boot):
             drawn = np.unique(rng.integers(len(sizes), size=len(sizes)))
             best, inside = leaders(losses[drawn], sizes[drawn])
+            if too_few_lead(losses[drawn], sizes[drawn], best, inside):  # no optimum, as for the points themselves
+                continue
             rows, at = drawn[best[inside]], np.flatnonzero(inside)
             values[:, k, at] = np.log([sizes[rows], tokens[rows, at], losses[rows, at]])
         return Replicates(flops, tuple(values), 1.0, {"method": "pairs"})

@@ -17,6 +17,10 @@ from pipeline.laws.fitting.estimate import Array
 
 PER_DECADE = 12
 """Points of the frontier in a decade of compute."""
+LEAST = 3
+"""Sizes that must take the lead in turn, so that the ends can be told from the middle."""
+FALL = 1e-6
+"""A learning curve whose loss falls by no more than this part of it is flat: it may be single precision's rounding."""
 
 
 def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_DECADE) -> pd.DataFrame:
@@ -44,8 +48,8 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     Raises
     ------
     UserError
-        When fewer than three sizes take the lead in turn, so that the ends can't be told from the middle, or only one
-        does so between the smallest and the largest: its size is no trend.
+        When no learning curve falls, when fewer than three sizes take the lead in turn, so that the ends can't be told
+        from the middle, or only one does so between the smallest and the largest: its size is no trend.
 
     Examples
     --------
@@ -62,13 +66,12 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     >>> float(round(slope, 2))  # 0.3 / (0.1 + 0.3)
     0.75
     """
-    names, grid, (losses, steps, n_tokens), sizes = readings(table, ("loss", "step", "n_tokens"), compute, per_decade)
+    rows = falling(table, compute)
+    if few := too_few_fall(rows, table):
+        raise UserError(f"frontier: {few}")
+    names, grid, (losses, steps, n_tokens), sizes = readings(rows, ("loss", "step", "n_tokens"), compute, per_decade)
     best, inside = leaders(losses, sizes)
-    seen = np.isfinite(losses).any(axis=0)
-    if not inside.any() or len(np.unique(sizes[best[seen]])) < 3:
-        taking = len(np.unique(sizes[best[seen]]))
-        raise UserError(f"frontier: {taking} sizes take the lead in turn; at least 3 are needed")
-    if few := too_few_between(sizes[best[inside]]):
+    if few := too_few_lead(losses, sizes, best, inside):
         raise UserError(f"frontier: {few}")
     at = best[inside], np.flatnonzero(inside)
     return pd.DataFrame(
@@ -81,6 +84,35 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
             "run": np.array(names)[best[inside]],
         }
     )
+
+
+def falling(table: pd.DataFrame, compute: str = "flops") -> pd.DataFrame:
+    """Return the rows of the runs whose loss falls in training by more than rounding.
+
+    A loss that stays as it was says nothing of the compute that was spent. See `frontier` for table and compute.
+    """
+    rows = table[(table[compute] > 0) & table["loss"].notna()].sort_values(compute, kind="stable")
+    losses = rows.groupby("run")["loss"]
+    fall = losses.first() - losses.min()
+    return table[table["run"].isin(fall.index[fall > FALL * losses.first()])]
+
+
+def too_few_fall(rows: pd.DataFrame, table: pd.DataFrame) -> str | None:
+    """Say how few sizes have a learning curve that falls, where `falling` left rows of a table, or return None."""
+    sizes = rows["n_params"].nunique()
+    if not sizes and len(table):
+        return "no learning curve falls"
+    if sizes < min(LEAST, table["n_params"].nunique()):
+        return f"the learning curves of {sizes} {'size' if sizes == 1 else 'sizes'} fall; at least {LEAST} are needed"
+    return None
+
+
+def too_few_lead(losses: Array, sizes: Array, best: Array, inside: Array) -> str | None:
+    """Say how few sizes take the lead, at all or between the ends, or return None; see `leaders`."""
+    leading = np.unique(sizes[best[np.isfinite(losses).any(axis=0)]])
+    if not inside.any() or len(leading) < LEAST:
+        return f"{len(leading)} sizes take the lead in turn; at least {LEAST} are needed"
+    return too_few_between(sizes[best[inside]])
 
 
 def readings(

@@ -14,6 +14,7 @@ from scipy.interpolate import Akima1DInterpolator
 from pipeline.errors import UserError
 from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.estimate import Array, Objective
+from pipeline.laws.fitting.law import FLAT
 from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters
 
 GAP = np.log(1.1)  # budgets are at least a tenth apart
@@ -182,6 +183,8 @@ def at_end(rows: pd.DataFrame) -> str | None:
     by_size = rows.groupby("n_params")["loss"].mean()
     if len(by_size) < LEAST:
         return f"{len(by_size)} sizes, {LEAST} are needed"
+    if by_size.max() <= by_size.min() * (1 + FLAT):
+        return "its losses are equal, to rounding"
     lowest = by_size.idxmin()
     if lowest == by_size.index.min():
         return f"its lowest loss is at its smallest size, {lowest:.3g}"

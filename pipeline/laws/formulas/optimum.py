@@ -16,8 +16,17 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.law import Law, Parameter, check_objective, plain, r_squared
-from pipeline.laws.fitting.point_table import UNITS, check_points, complete, numbers, rename
+from pipeline.laws.fitting.law import (
+    FLAT,
+    Law,
+    Parameter,
+    check_bootstrap,
+    check_objective,
+    plain,
+    r_squared,
+    take_draws,
+)
+from pipeline.laws.fitting.point_table import UNITS, check_names, check_points, complete, numbers, rename
 
 
 @dataclass
@@ -104,8 +113,8 @@ class Optimum(Law):
             raise UserError(
                 f"objective: {chosen.kind!r} is not one of {', '.join(self.objectives)}, which {self.name} has"
             )
-        if bootstrap not in ("wild", "pairs"):
-            raise UserError(f"bootstrap: {bootstrap!r} is not wild or pairs")
+        check_bootstrap(bootstrap, n_boot, seed)
+        check_names(columns or {}, (*self.needs, "loss"))
         if hold_out < 0:
             raise UserError(f"hold_out: {hold_out} must be 0 or more")
         named, derived = complete(rename(points, columns), self.needs)
@@ -134,8 +143,15 @@ class Optimum(Law):
 
         ln_c = np.log(optima.flops[kept])
         values = [np.log(each[kept])[None] for each in (optima.n_params, optima.n_tokens, optima.loss)]
+        fit.ranges = {"flops": [float(optima.flops[kept].min()), float(optima.flops[kept].max())]}
+        if np.ptp(values[0]) <= FLAT:
+            fit.reason = "flat direction: the best size is the same at all computes, to rounding"
+            return fit
         vector = through(ln_c, values)[0]
         residual = values[0][0] - vector[0] - vector[1] * ln_c
+        fit.reason = self._out_of_range(vector)
+        if fit.reason:
+            return fit
         fit.vector, fit.identified, fit.converged = vector.tolist(), True, True
         fit.starts = fit.starts_at_optimum = 1  # a straight line has one optimum, in closed form
         fit.objective = float(np.mean(residual**2))
@@ -165,9 +181,7 @@ class Optimum(Law):
         inside = found.flops < below
         draws = through(np.log(found.flops[inside]), [each[:, inside] for each in found.values])
         draws = np.asarray(fit.vector) + found.widening * (draws - fit.vector)
-        fit.draws = draws[np.isfinite(draws).all(-1)]
-        fit.bootstrap = {"unit": "run", "seed": how[2], **found.record, "replicates": len(fit.draws)}
-        fit.bootstrap["without_optimum"] = int(len(draws) - len(fit.draws))
+        take_draws(fit, draws, how[1], {"unit": "run", "seed": how[2], **found.record}, "have no optimum")
 
     def _errors(self, fit: Fit, optima: Optima, held: Array, largest: int) -> dict[str, object]:
         if not largest:
