@@ -36,7 +36,7 @@ def test_the_schema_knows_every_setting_of_a_sweep():
         ("training/tokens", "6e6", r"training/tokens: '6e6' is not allowed: .*write 6.000000e\+06"),
         ("training/dropout", -0.1, "training/dropout: -0.1 is not allowed: number at least 0"),
         ("learning_rate/rule", "cosine", "learning_rate"),
-        ("fits/bootstrap", 1, "fits/bootstrap: 1 is not allowed: integer at least 20"),
+        ("fits/bootstrap", 1, "fits/bootstrap: 1 is not allowed: integer at least 39"),
         ("sweeps/sizes/shape", [[2]], "sweeps/sizes/shape"),
         ("figures", "some", "figures: 'some' is not allowed: all or array of string"),
         ("preset", "a b", "preset: 'a b' is not allowed"),

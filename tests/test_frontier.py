@@ -56,6 +56,13 @@ def test_one_size_between_the_ends_is_no_trend():
         frontier(pd.concat(curves([10**4, 10**6, 10**8])))
 
 
+def test_a_curve_that_does_not_fall_is_no_rival():
+    """A run that stays at its first loss leaves the frontier of the others as it is, however low that is."""
+    falls = pd.concat(curves([10**4, 10**5, 10**6, 10**7]))
+    still = falls[falls.n_params == 10**6].assign(run="still", n_params=10**8, loss=0.5)
+    pd.testing.assert_frame_equal(frontier(pd.concat([falls, still])), frontier(falls))
+
+
 def scan(batches, b_star=2e7, alpha_b=0.25, noise=0.0, seed=0):
     """Curves whose steps to reach L are S_min(L) (1 + B_crit(L) / B)."""
     rng = np.random.default_rng(seed)

@@ -15,6 +15,7 @@ fitted apart are paired at random.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class Allocation:
 
     `values` maps a column (n_params, n_tokens, batch_tokens, steps, loss) to its estimate, low and high, arrays as
     long as `flops`; low and high are NaN without an interval, infinite where it is open. A quantity that the rule says
-    nothing of is absent, and one that can't be, such as a size below 1 parameter, is NaN and said in `problems`.
+    nothing of is absent. Where one can't be, such as a size below 1 parameter, all are NaN and `problems` says why.
     `outside` maps an input of the laws to how many decades it lies above what was fitted, or below (negative);
     `unknown` names laws whose file does not say what was fitted.
     """
@@ -190,14 +191,13 @@ def _with_intervals(name: str, convention: str, fits: Sequence[Fit], flops: Arra
             low, high = interval_ends(drawn[key]) if n else np.full((2, len(flops)), np.nan)
             values[key] = (np.array(estimate[0]), np.array(low), np.array(high))
     outside = _outside(fits, {"flops": flops} | {key: ends[0] for key, ends in values.items()})
-    problems: list[list[str]] = [[] for _ in flops]
-    for key, ends in values.items():
-        for k in range(len(flops)):
-            problem = remarks.impossible(key, ends[0][k])
-            if problem:
-                problems[k].append(problem)
-                for end in ends:
-                    end[k] = np.nan
+    problems = []
+    for k in range(len(flops)):
+        found = (remarks.impossible(key, ends[0][k]) for key, ends in values.items())
+        problems.append([problem for problem in found if problem])
+        if problems[k]:  # the other quantities of this split rest on it
+            for end in itertools.chain.from_iterable(values.values()):
+                end[k] = np.nan
     unknown = [fit.law for fit in fits if not fit.ranges]
     return Allocation(name, convention, flops, values, outside, problems, unknown)
 

@@ -95,8 +95,10 @@ def compare(
     first, columns = next(iter(laws.values()))
     for name, (law, _) in laws.items():
         if law.response != first.response or not _at_each_point(law):
-            needed = f"{first.response} at each point, as {first.name} does," if _at_each_point(first) else "each point"
-            raise UserError(f"{name}: it predicts {_what(law)}; laws that predict {needed} can be compared")
+            kind = (
+                f"{first.response} at each point, as {first.name} does," if _at_each_point(first) else "at each point"
+            )
+            raise UserError(f"{name}: it predicts {_what(law)}; only laws that predict {kind} can be compared")
     chosen = first.choose_columns(points, columns)
     check_names(chosen, (*first.inputs, first.response))
     if not points.index.is_unique:  # rows are found again by it
