@@ -42,6 +42,19 @@ def _rounded(points: np.ndarray) -> list[tuple[str, str]]:
     return [(f"{x:.9g}", f"{y:.9g}") for x, y in np.asarray(points, float).reshape(-1, 2)]
 
 
+def hidden_points(drawing: Drawing) -> list[str]:
+    """Return the series that have points, by the csv, outside of the limits of their panel."""
+    rows = drawing.table()
+    rows = rows[rows.kind == "points"]
+    hidden = set()
+    for panel, axes in drawing.axes.items():
+        (left, right), (bottom, top) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
+        own = rows[rows.panel == panel]
+        seen = own.x.between(left, right) & own.y.between(bottom, top)
+        hidden |= {f"{panel}: {series}" for series in own[~seen].series}
+    return sorted(hidden)
+
+
 @cache
 def texts(drawing: Drawing) -> dict[Text, Bbox]:
     """Return every visible text of a finished figure with its box in pixels."""

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import planted
 import pytest
-from drawn import all_text, collisions, drawn_vertices, recorded_vertices
+from drawn import all_text, collisions, drawn_vertices, hidden_points, recorded_vertices
 
 from pipeline import style
 from pipeline.analysis.inputs import Inputs
@@ -59,6 +59,7 @@ def test_csv_is_what_is_drawn_and_text_is_legible(figure, few):
         assert drawn_vertices(drawing, panel) == recorded_vertices(drawing, panel)
         assert recorded_vertices(drawing, panel)
     assert collisions(drawing) == []
+    assert hidden_points(drawing) == []
     assert 7 <= style.SETTINGS["font.size"] <= 9
     assert drawing.figure.get_figwidth() <= 7.0
     for axes in drawing.axes.values():

@@ -11,7 +11,7 @@ import pandas as pd
 import planted
 import planted_more
 import pytest
-from drawn import all_text, collisions, drawn_vertices, recorded_vertices
+from drawn import all_text, collisions, drawn_vertices, hidden_points, recorded_vertices
 
 from pipeline.analysis.inputs import Inputs
 from pipeline.analysis.rows import labelled
@@ -84,6 +84,7 @@ def test_csv_is_what_is_drawn_and_text_is_legible(figure, few):
         assert axes.get_xscale() == ("linear" if (figure, panel) in LINEAR_X else "log")
         assert axes.get_xlabel()
     assert collisions(drawing) == []
+    assert hidden_points(drawing) == []
     caption = drawing.caption
     assert all((caption.title, caption.paper, caption.ours, caption.differs))
     assert "nan" not in caption.ours.split()

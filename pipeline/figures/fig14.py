@@ -56,8 +56,7 @@ def draw(inputs: Inputs) -> Drawing:
         axes = drawing.axes[panel]
         style.log_axis(axes, "Compute (PF-days, non-embedding)")
         axes.set_ylabel(label)
-        if panel == "size" and axes.get_ylim()[0] > 0:  # unless nothing is drawn
-            axes.set_yscale("log")
+        axes.set_yscale("log" if panel == "size" else "linear")
     view(drawing, "steps", bottom=0)
     view(drawing, "size")
     low, high = drawing.axes["size"].get_ylim()
