@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and name the one that can't be read or written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import UserError
+
+
+@contextmanager
+def reading(path: str | Path, needed: str) -> Iterator[None]:
+    """Name the file that can't be read; `needed` is what a folder stands in the place of."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; {needed} is needed") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file that can't be written: the disk is full, the folder is read-only."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error.strerror or error})") from error
 
 
 @contextmanager

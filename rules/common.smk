@@ -306,16 +306,6 @@ def code_of_page(wildcards):
     return [*code_files("pipeline.report.__main__"), *templates]
 
 
-def stylesheet_of_report(wildcards):
-    """Return the style of Snakemake's report."""
-    return f"{workflow.basedir}/rules/report/style.css"
-
-
-def snakefile_of_report(wildcards):
-    """Return the Snakefile that the report is made with: this one."""
-    return f"{workflow.basedir}/Snakefile"
-
-
 # Targets: what the preset's figures and tables need
 
 

@@ -63,7 +63,7 @@ rule report:
     """Make the report, with a second Snakemake that reads the finished figures and tables of the same config."""
     input:
         page=f"results/{PRESET}/report",
-        stylesheet=stylesheet_of_report,
+        stylesheet=f"{workflow.basedir}/rules/report/style.css",
     output:
         f"results/{PRESET}/report.html",
     log:
@@ -72,7 +72,7 @@ rule report:
     conda:
         "../environment.yml"
     params:
-        snakefile=snakefile_of_report,
+        snakefile=f"{workflow.basedir}/Snakefile",
     shell:
         """
         python -m snakemake figures \

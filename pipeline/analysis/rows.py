@@ -13,9 +13,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from pipeline.errors import UserError
-
-LEARNED = 1e-6
-"""A loss that falls by a smaller part than this has not fallen: single precision is not finer."""
+from pipeline.laws.formulas.frontier import FALL
 
 SHAPE = ["family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_reuse"]
 """Columns that tell models apart; runs that differ in their seed alone are repeats."""
@@ -50,7 +48,7 @@ def none_learned(sweep: pd.DataFrame) -> bool:
     """
     losses = sweep.groupby("run", sort=False)["loss"]
     first, lowest, rows = losses.first(), losses.min(), losses.size()
-    return bool((rows > 1).any() and not (lowest < first * (1 - LEARNED)).any())
+    return bool((rows > 1).any() and not (lowest < first * (1 - FALL)).any())
 
 
 def end_points(sweep: pd.DataFrame, which: str = "best") -> pd.DataFrame:

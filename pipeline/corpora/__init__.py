@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,12 +98,3 @@ def sha256_of(path: str | Path) -> str:
     """Return the sha256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def writing(path: str | Path) -> Iterator[None]:
-    """Name the file that can't be written: the disk is full, the folder is read-only."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path}: can't be written ({error.strerror or error})") from error

@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpora import open_source, sha256_of, writing
+from pipeline.corpora import open_source, sha256_of
 from pipeline.corpora.clean import Cleaner
 from pipeline.corpora.formats import text_of
 from pipeline.corpora.local import Hashes, contents, digest_of
 from pipeline.errors import UserError, command
-from pipeline.files import atomic_path, read_json, write_json
+from pipeline.files import atomic_path, read_json, write_json, writing
 from pipeline.hashing import text_hash
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json, write_json, writing
 
 FRESH = 2_000_000_000
 """Nanoseconds: the hash of a file changed so lately is not kept, since another change may bear the same time."""
@@ -168,10 +168,8 @@ class Hashes:
     def save(self) -> None:
         """Write what is new to the JSON file."""
         if self._changed and self.path:
-            try:
+            with writing(self.path):
                 write_json(self.path, self._kept)
-            except OSError as error:
-                raise UserError(f"{self.path}: can't be written ({error.strerror or error})") from error
             self._changed = False
 
 

@@ -41,7 +41,7 @@ def code_files(*modules: str, root: Path = ROOT) -> list[str]:
         for file in _files(waiting.pop(), root):
             if file not in found:
                 found.add(file)
-                waiting += _imported(file, root)
+                waiting += imported(file, root)
     return sorted(map(str, found))
 
 
@@ -65,8 +65,8 @@ def _file(module: str, root: Path) -> Path | None:
 
 
 @cache
-def _imported(file: Path, root: Path) -> list[str]:
-    """Return the modules of this package that a file imports by name."""
+def imported(file: Path, root: Path) -> list[str]:
+    """Return the modules of this package that a file imports, and the packages that it takes them from."""
     return list(_names(ast.parse(file.read_text(encoding="utf-8")), root))
 
 

@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from pipeline.corpora import check_documents, read_documents, read_meta, sha256_of, writing
+from pipeline.corpora import check_documents, read_documents, read_meta, sha256_of
 from pipeline.errors import UserError
-from pipeline.files import atomic_path, write_json
+from pipeline.files import atomic_path, write_json, writing
 from pipeline.tokens.tokenizer import END_OF_TEXT, MAX_VOCABULARY, check_split, order_keys
 from pipeline.tokens.windows import TOKEN_TYPE
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipeline.corpora import check_documents, read_documents, read_meta, writing
+from pipeline.corpora import check_documents, read_documents, read_meta
 from pipeline.errors import UserError, command
-from pipeline.files import atomic_path
+from pipeline.files import atomic_path, writing
 from pipeline.hashing import mix
 
 END_OF_TEXT = "<|endoftext|>"

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError, command
+from pipeline.files import write_json, writing
 from pipeline.laws.command import remarks
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.compare import compare, table
 from pipeline.laws.fitting.fit import NOT_IDENTIFIED, Fit, load_fit
 from pipeline.laws.fitting.law import Law, check_bootstrap
-from pipeline.laws.fitting.point_table import COUNTED, INFINITE, UNITS, choose_rows, read_points
+from pipeline.laws.fitting.point_table import COUNTED, INFINITE, UNITS, choose_rows, is_number, read_points
 from pipeline.laws.formulas import FORMULAS
 
 INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
@@ -57,14 +58,7 @@ def numbers_as_values(arguments: Sequence[str]) -> list[str]:
     ['--flops', ' -1e20', '--json']
     """
 
-    def number(text: str) -> bool:
-        try:
-            float(text)
-        except ValueError:
-            return False
-        return True
-
-    return [f" {one}" if one.startswith("-") and number(one) else one for one in arguments]
+    return [f" {one}" if one.startswith("-") and is_number(one) else one for one in arguments]
 
 
 def main_parser() -> argparse.ArgumentParser:
@@ -197,10 +191,8 @@ def read_fit(path: str) -> Fit:
 
 def write(option: str, path: str | Path, save: Any) -> None:
     """Call save(path), or name the option whose file can't be written."""
-    try:
+    with writing(f"{option} {path}"):
         save(path)
-    except OSError as error:
-        raise UserError(f"{option} {path}: can't be written ({error.strerror or error})") from error
 
 
 def show(value: Any) -> None:
@@ -368,8 +360,6 @@ def run_compare(options: argparse.Namespace) -> int:
     found = compare(points, chosen, options.objective, options.delta, hold_out, weights=options.weights)
     records = [one.to_dict() for one in found]
     if options.out:
-        from pipeline.files import write_json
-
         write("--out", options.out, lambda path: write_json(path, records))
     if options.json:
         show(records)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json, reading, write_json
 from pipeline.laws.fitting.intervals import interval_ends
 
 if TYPE_CHECKING:
@@ -210,7 +210,8 @@ def load_fit(path: str | Path) -> Fit:
         If the file is missing, is not a law's JSON, or was changed so that its parts contradict each other.
     """
     try:
-        record = read_json(path)
+        with reading(path, "the JSON of a fitted law"):
+            record = read_json(path)
         record["parameters"] = {name: Estimate(**value) for name, value in record["parameters"].items()}
         p = len(record["parameters"])
         for draw in record["draws"]:
@@ -226,12 +227,6 @@ def load_fit(path: str | Path) -> Fit:
         }
         fit = Fit(**{name: value for name, value in record.items() if name in Fit.__dataclass_fields__})
         contradiction = _contradiction(fit)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; the JSON of a fitted law is needed") from None
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not the JSON of a fitted law ({type(error).__name__}: {error})") from error
     if contradiction:

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.errors import UserError
+from pipeline.files import reading
 
 UNITS = {
     "n_params": "parameters",
@@ -61,14 +62,8 @@ def read_points(path: str | Path) -> pd.DataFrame:
         quote is not closed where its cell ends.
     """
     path = Path(path)
-    try:
+    with reading(path, "a CSV or parquet file"):
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; a CSV or parquet file is needed") from None
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
     table = _parquet(path, data) if path.suffix == ".parquet" else _csv(path, data)
     repeated = list(table.columns[table.columns.duplicated()])
     if repeated:
@@ -160,12 +155,13 @@ class _Cells:
         for cell in row:
             for line in re.split(r"\r\n|\r|\n", cell)[1:]:
                 pieces = line.split(delimiter)
-                if (len(pieces) == len(row) or begin == 1) and sum(map(_is_number, pieces)) > 1:
+                if (len(pieces) == len(row) or begin == 1) and sum(map(is_number, pieces)) > 1:
                     return f"line {begin}: a quote is opened in this row that takes in other rows, such as {line!r:.60}"
         return None
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:
