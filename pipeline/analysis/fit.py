@@ -6,7 +6,6 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from pipeline.analysis.inputs import Inputs, add_options
@@ -54,18 +53,13 @@ def fit_law(name: str, given: Inputs, n_boot: int, seed: int) -> tuple[Fit, pd.D
         return law.not_fitted(str(error)), NO_POINTS
     if points.empty:
         raise UserError(f"{name}: no run of {', '.join(given.sweeps)} is left to fit")
-    fit = law.fit(points, n_boot=n_boot, seed=seed)
+    again = recipe.replicates
+    fit = law.fit(points, n_boot=0 if again else n_boot, seed=seed)
+    if again and n_boot and fit.identified:
+        law.take_replicates(fit, again(given, fit, points, n_boot, seed), n_boot, seed)
     if recipe.hold_out and fit.identified:
         fit.held_out = law.fit(points, n_boot=n_boot, seed=seed, hold_out=recipe.hold_out).held_out
-    return fit, points.assign(residual=residuals(fit, points)).reset_index(drop=True)
-
-
-def residuals(fit: Fit, points: pd.DataFrame) -> np.ndarray:
-    """Return ln of measured over predicted at each point; NaN where the law is not identified."""
-    if not fit.identified:
-        return np.full(len(points), np.nan)
-    predicted = fit.predict(**{column: points[column].to_numpy() for column in fit.definition.inputs})
-    return np.log(points[fit.definition.response].to_numpy() / predicted)
+    return fit, points.assign(residual=law.residuals(fit, points)).reset_index(drop=True)
 
 
 @command

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipeline.analysis.chain import Replicates, efficient, frontier_trend, learning_curves
 from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
 from pipeline.laws.algebra.efficiency import minimum_compute, minimum_steps
-from pipeline.laws.formulas.critical_batch import fit_levels, loss_levels, scan_points
+from pipeline.laws.formulas.critical_batch import loss_levels, scan_points
+from pipeline.laws.fitting.fit import Fit
 from pipeline.laws.formulas.frontier import frontier
 
 LEAST_EPOCHS = 2.0
@@ -33,6 +35,8 @@ class Recipe:
     points: Callable[[Inputs], pd.DataFrame]
     hold_out: int = 0
     """Also fit without so many of the largest models, and report the error on them."""
+    replicates: Callable[[Inputs, Fit, pd.DataFrame, int, int], Replicates | str] | None = None
+    """How the law is refitted to replicates, from inputs, fit, points, n_boot and seed; None: as `Law.fit` does it."""
 
 
 def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -80,25 +84,21 @@ class NotIdentified(Exception):
     """A law that this one rests on is not identified, or the points that it needs do not exist."""
 
 
-def critical_batches(given: Inputs) -> pd.DataFrame:
-    """Return the critical batch size at each model and loss level whose hyperbola is identified: B_crit(L), Eq 5.3."""
+def batch_scans(given: Inputs) -> pd.DataFrame:
+    """Return the steps and tokens that each run of `batches` needed to reach each loss level: B_crit(L), Eq 5.1, 5.3."""
     batches = fitted_rows(given.sweeps["batches"])
-    levels = fit_levels(scan_points(batches, loss_levels(batches)))
-    levels = levels[levels["identified"].astype(bool)]
-    if levels.empty:
-        raise NotIdentified("no loss level has an identified critical batch size")
-    # The levels of one model come from the same runs: the model is what the bootstrap resamples.
-    return levels.assign(
-        run=[f"N = {n_params:.0f}, L = {loss:.3f}" for n_params, loss in levels[["n_params", "loss"]].values]
-    )
+    scan = scan_points(batches, loss_levels(batches))
+    if scan.empty:
+        raise NotIdentified("no loss level is passed by enough batch sizes")
+    return scan
 
 
 def after_warmup(given: Inputs) -> pd.DataFrame:
     """Return the learning curves of `sizes` after warmup with S_min and C_min, adjusted by B_crit (Eq 5.4, 5.5)."""
     if not given.laws["B_crit"].identified:
         raise NotIdentified(f"B_crit is not identified: {given.laws['B_crit'].reason}")
-    rows = fitted_rows(given.sweeps["sizes"])
-    rows = rows[(rows["step"] > rows["warmup_steps"]) & rows["loss"].notna()]
+    rows = curves_at_fixed_batch(given)
+    rows = rows[rows["loss"].notna()]
     b_crit = given.laws["B_crit"].predict(loss=rows["loss"].to_numpy())
     return rows.assign(
         b_crit=b_crit,
@@ -107,10 +107,15 @@ def after_warmup(given: Inputs) -> pd.DataFrame:
     )
 
 
+def curves_at_fixed_batch(given: Inputs) -> pd.DataFrame:
+    """Return the learning curves of `sizes` after warmup."""
+    rows = fitted_rows(given.sweeps["sizes"])
+    return rows[rows["step"] > rows["warmup_steps"]]
+
+
 def naive_frontier(given: Inputs) -> pd.DataFrame:
     """Return the compute frontier at the fixed batch: L(C), N_opt(C), Eq 3.3 and Figure 14."""
-    rows = fitted_rows(given.sweeps["sizes"])
-    return _frontier(rows[rows["step"] > rows["warmup_steps"]], "flops")
+    return _frontier(curves_at_fixed_batch(given), "flops")
 
 
 def adjusted_frontier(given: Inputs) -> pd.DataFrame:
@@ -118,12 +123,7 @@ def adjusted_frontier(given: Inputs) -> pd.DataFrame:
     rows = after_warmup(given)
     points = _frontier(rows, "c_min")
     b_crit = given.laws["B_crit"].predict(loss=points["loss"].to_numpy())
-    return points.assign(
-        # C_min = 6 N B_crit S_min, and at B_crit twice S_min steps are made.
-        steps=points["flops"] / (6 * points["n_params"] * b_crit),
-        n_tokens=2 * points["flops"] / (6 * points["n_params"]),
-        batch_tokens=b_crit,
-    )
+    return points.assign(**efficient(points["flops"], points["n_params"], b_crit))
 
 
 def _frontier(rows: pd.DataFrame, compute: str) -> pd.DataFrame:
@@ -133,21 +133,33 @@ def _frontier(rows: pd.DataFrame, compute: str) -> pd.DataFrame:
         raise NotIdentified(str(error)) from error
 
 
+def _curves_again(given: Inputs, fit: Fit, points: pd.DataFrame, n_boot: int, seed: int) -> Replicates | str:
+    return learning_curves(fit, points, given.laws["B_crit"], n_boot, seed)
+
+
+def _naive_again(given: Inputs, fit: Fit, points: pd.DataFrame, n_boot: int, seed: int) -> Replicates | str:
+    return frontier_trend(fit, curves_at_fixed_batch(given), n_boot, seed)
+
+
+def _adjusted_again(given: Inputs, fit: Fit, points: pd.DataFrame, n_boot: int, seed: int) -> Replicates | str:
+    return frontier_trend(fit, after_warmup(given), n_boot, seed, given.laws["B_crit"])
+
+
 RECIPES: dict[str, Recipe] = {
     "L_N": Recipe(ends, hold_out=1),
     "log_N": Recipe(ends, hold_out=1),
     "L_D": Recipe(data_limited),
     "L_N_D": Recipe(early_stopped),
-    "L_C": Recipe(naive_frontier),
-    "N_opt": Recipe(naive_frontier),
-    "S_opt": Recipe(naive_frontier),
-    "B_crit": Recipe(critical_batches),
-    "L_N_S": Recipe(after_warmup),
-    "L_C_min": Recipe(adjusted_frontier),
-    "N_opt_min": Recipe(adjusted_frontier),
-    "S_opt_min": Recipe(adjusted_frontier),
-    "D_opt_min": Recipe(adjusted_frontier),
-    "B_opt_min": Recipe(adjusted_frontier),
+    "L_C": Recipe(naive_frontier, replicates=_naive_again),
+    "N_opt": Recipe(naive_frontier, replicates=_naive_again),
+    "S_opt": Recipe(naive_frontier, replicates=_naive_again),
+    "B_crit": Recipe(batch_scans),
+    "L_N_S": Recipe(after_warmup, replicates=_curves_again),
+    "L_C_min": Recipe(adjusted_frontier, replicates=_adjusted_again),
+    "N_opt_min": Recipe(adjusted_frontier, replicates=_adjusted_again),
+    "S_opt_min": Recipe(adjusted_frontier, replicates=_adjusted_again),
+    "D_opt_min": Recipe(adjusted_frontier, replicates=_adjusted_again),
+    "B_opt_min": Recipe(adjusted_frontier, replicates=_adjusted_again),
     "chinchilla": Recipe(grid_ends),
 }
 """Law of the catalog -> how it is fitted."""

@@ -27,6 +27,7 @@ from pipeline.laws.fitting.point_table import (
     numbers,
     rename,
 )
+from pipeline.laws.fitting.run_noise import multipliers
 from pipeline.laws.fitting.separable import starts_of_sum
 
 CLEAR = 1.96  # an exponent nearer to zero than this many standard errors is not told apart from zero
@@ -218,6 +219,13 @@ class Law:
         """Return profile-likelihood intervals by parameter, for laws whose source gives them."""
         return {}
 
+    def residuals(self, fit: Fit, points: pd.DataFrame) -> Array:
+        """Return ln of measured over predicted at each point that the law was fitted to; NaN where it is not identified."""
+        if not fit.identified:
+            return np.full(len(points), np.nan)
+        predicted = fit.predict(**{column: points[column].to_numpy() for column in self.inputs})
+        return np.log(points[self.response].to_numpy() / predicted)
+
     def not_fitted(self, reason: str) -> Fit:
         """Return a fit without numbers, for points that can't be made; `reason` says why."""
         fit = self._empty(check_objective(self.objective, 1e-3), pd.DataFrame(), pd.Index([]), {})
@@ -362,7 +370,7 @@ class Law:
             if objective.kind in ("huber", "lad"):
                 pull = estimate.influence(residual, w, len(theta), objective)[0] * np.sqrt(w)
             residual, degrees = estimate.leverage_correction(design, run_index, residual * np.sqrt(w), pull)
-            draws = estimate.wild_replicates(f, residual / np.sqrt(w), run_index, n_boot, seed)
+            draws = f + residual / np.sqrt(w) * multipliers(fit.runs, n_boot, seed)[:, run_index]
             draws = np.exp(draws) if objective.logarithmic else draws
             solution = estimate.minimise(model, draws, starts, w[None], objective)
             factor = estimate.widening(degrees)
@@ -381,6 +389,15 @@ class Law:
             "largest_gradient": float(solution.gradient_norm.max(initial=0.0)),
         }
         take_draws(fit, vectors, n_boot, record)
+
+    def take_replicates(self, fit: Fit, found: tuple[Array, dict[str, Any]] | str, n_boot: int, seed: int) -> None:
+        """Give a fit the draws that were made elsewhere, or the word why there are none."""
+        if isinstance(found, str):
+            fit.bootstrap = {"replicates": 0, "note": found}
+            return
+        vectors, record = found
+        take_draws(fit, vectors, n_boot, {"unit": "run", "method": "wild", "seed": seed, **record})
+        fit.parameters = self._estimates(fit)
 
     def _estimates(self, fit: Fit) -> dict[str, Estimate]:
         result = {}
@@ -421,13 +438,13 @@ def take_draws(fit: Fit, vectors: Array, n_boot: int, record: dict[str, Any], la
 
     The policy is that of `intervals.interval_ends`: one replicate in twenty may have no value.
     """
-    good = vectors[np.isfinite(vectors).all(-1)]
-    missing = n_boot - len(good)
-    fit.bootstrap = record | {"replicates": len(good), "without_value": missing}
+    valid = np.isfinite(vectors).all(-1)
+    missing = n_boot - int(valid.sum())
+    fit.bootstrap = record | {"replicates": n_boot - missing, "without_value": missing}
     if missing > MISSING * n_boot:
         fit.bootstrap |= {"replicates": 0, "note": f"{missing} of {n_boot} replicates {lacks}"}
         return
-    fit.draws = good
+    fit.draws = np.where(valid[:, None], vectors, np.nan)  # they stay in their places: draws of laws are paired
 
 
 def check_objective(kind: str, delta: float) -> Objective:

@@ -1,8 +1,74 @@
-"""B_crit(L) = B_* / L^(1 / alpha_B), Eq 1.4 and 5.3: the critical batch size depends on the loss alone."""
+"""B_crit(L) = B_* / L^(1 / alpha_B), Eq 1.4 and 5.3: the critical batch size depends on the loss alone.
+
+It is fitted to critical batch sizes at several losses, or to the batch scans that tell them: the steps that each run
+needed to reach each loss. Then all hyperbolas of Eq 5.1 are fitted at once,
+
+    ln S = ln S_min(N, L) + ln(1 + B_crit(L) / B),
+
+with one S_min for each model and loss. So a run counts once however many losses it passes, and a loss whose batch sizes
+bend little weighs little.
+"""
 
 from __future__ import annotations
 
-from pipeline.laws.fitting.law import Parameter, SumLaw, Term
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import UserError
+from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.estimate import Array, Objective
+from pipeline.laws.fitting.fit import Fit
+from pipeline.laws.fitting.forms import Axis
+from pipeline.laws.fitting.law import (
+    Parameter,
+    SumLaw,
+    Term,
+    check_bootstrap,
+    check_objective,
+    describe_residuals,
+    r_squared,
+    take_draws,
+)
+from pipeline.laws.fitting.point_table import check_points, rename
+from pipeline.laws.fitting.run_noise import multipliers
+from pipeline.laws.formulas.critical_batch import BEYOND, LEAST_BATCHES
+
+SCAN = ("n_params", "loss", "batch_tokens", "steps")
+
+
+class Hyperbolas:
+    """ln S less its mean over each model and loss, for theta = (c, a): ln B_crit = c - a x, x being ln L scaled."""
+
+    def __init__(self, loss: Array, batch: Array, group: Array) -> None:
+        self.axis, self.log_batch, self.group = Axis(loss), np.log(batch), group
+        self.axes, self.columns, self.p = [self.axis], [(0, 1)], 2
+        self.count = np.bincount(group)
+
+    def centred(self, values: Array) -> Array:
+        """Return values (..., n_points) less their mean over each group."""
+        flat = values.reshape(-1, values.shape[-1])
+        means = np.stack([np.bincount(self.group, row) for row in flat]) / self.count
+        return (flat - means[:, self.group]).reshape(values.shape)
+
+    def value(self, theta: Array) -> Array:
+        """See `estimate.Model`."""
+        return self.centred(np.logaddexp(0.0, self._log_ratio(theta)))
+
+    def derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """See `estimate.Model`."""
+        ratio = self._log_ratio(theta)
+        share = 1 / (1 + np.exp(-ratio))
+        return self.value(theta), self.centred(np.stack([share, share * self.axis.minus_x], axis=1))
+
+    def _log_ratio(self, theta: Array) -> Array:
+        return theta[:, :1] + theta[:, 1:] * self.axis.minus_x - self.log_batch
+
+    def nuisance(self) -> Array:
+        """Return the design of the groups' means, (n_points, n_groups)."""
+        return np.equal.outer(self.group, np.arange(len(self.count))).astype(float)
 
 
 class B_crit(SumLaw):
@@ -16,3 +82,109 @@ class B_crit(SumLaw):
     parameters = (Parameter("B_star", "tokens", 2.0e8, log=True), Parameter("alpha_B", "", 0.21))
     terms = (Term("coefficient", "B_star", "loss", "alpha_B", "L", reciprocal=True),)
     symbol = "B_crit"
+
+    def fit(
+        self,
+        points: pd.DataFrame,
+        objective: str | None = None,
+        delta: float = 1e-3,
+        weights: str | Sequence[float] | None = None,
+        bootstrap: str = "wild",
+        n_boot: int = 1000,
+        seed: int = 0,
+        hold_out: int = 0,
+        columns: Mapping[str, str] | None = None,
+    ) -> Fit:
+        """Fit critical batch sizes (columns loss and b_crit), or batch scans (n_params, loss, batch_tokens and steps).
+
+        The arguments are those of `Law.fit`; a scan is fitted by least squares on ln S, with a wild bootstrap.
+
+        Examples
+        --------
+        >>> batch, loss = (one.ravel() for one in np.meshgrid([256.0, 1024.0, 4096.0, 16384.0], [3.0, 3.5, 4.0]))
+        >>> scan = pd.DataFrame({"run": batch.astype(str), "n_params": 1e5, "loss": loss, "batch_tokens": batch})
+        >>> fit = B_crit().fit(scan.assign(steps=500 / loss**4 * (1 + 1e6 / loss**5 / batch)), n_boot=0)
+        >>> {name: float(round(e.estimate, 6)) for name, e in fit.parameters.items()}
+        {'B_star': 1000000.0, 'alpha_B': 0.2}
+        """
+        named = rename(points, columns)
+        if self.response in named or not set(SCAN) <= set(named):
+            return super().fit(points, objective, delta, weights, bootstrap, n_boot, seed, hold_out, columns)
+        chosen = check_objective(objective or self.objective, delta)
+        check_bootstrap(bootstrap, n_boot, seed)
+        if hold_out or weights is not None or bootstrap != "wild" or chosen.kind != "mse_log":
+            raise UserError(
+                f"{self.name}: batch scans are fitted by mse_log with the wild bootstrap, without weights or hold_out"
+            )
+        return self._fit_scan(check_points(named, self.name, SCAN[:3], "steps", None), chosen, n_boot, seed, columns)
+
+    def residuals(self, fit: Fit, points: pd.DataFrame) -> Array:
+        """See `Law.residuals`; of a batch scan those of ln S from the hyperbola of their model and loss."""
+        if self.response in points or not fit.identified:
+            return super().residuals(fit, points)
+        log_steps = np.log(points["steps"] / (1 + fit.predict(loss=points["loss"]) / points["batch_tokens"]))
+        groups = log_steps.groupby([points["n_params"], points["loss"]])
+        enough = points.groupby(["n_params", "loss"])["batch_tokens"].transform("nunique") >= LEAST_BATCHES
+        return (log_steps - groups.transform("mean")).where(enough).to_numpy()
+
+    def _fit_scan(self, scan: pd.DataFrame, objective: Objective, n_boot: int, seed: int, columns: Any) -> Fit:
+        batches = scan.groupby(["n_params", "loss"])["batch_tokens"].transform("nunique")
+        used = scan[batches >= LEAST_BATCHES]
+        runs = pd.Index(used["run"].unique())
+        fit = self._empty(objective, used, runs, columns)
+        if used["loss"].nunique() < 2:
+            fit.reason = (
+                f"{used['loss'].nunique()} loss levels are reached by {LEAST_BATCHES} batch sizes; 2 are needed"
+            )
+            return fit
+        group = used.groupby(["n_params", "loss"], sort=False).ngroup().to_numpy()
+        model = Hyperbolas(used["loss"].to_numpy(), used["batch_tokens"].to_numpy(), group)
+        y, w = np.exp(model.centred(np.log(used["steps"].to_numpy()))), np.ones(len(used))
+        starts = np.array([[c, a] for c in np.unique(model.log_batch) for a in (0.0, model.axis.scale * 5)])
+        solution = estimate.minimise(model, y, starts, w[None], objective)
+        best = solution.best()
+        theta = solution.theta[best]
+        near = solution.objective <= solution.objective[best] * (1 + 1e-7) + 1e-25
+        fit.objective, fit.gradient_norm = float(solution.objective[best]), float(solution.gradient_norm[best])
+        fit.starts, fit.starts_at_optimum = len(starts), int(near.sum())
+        fit.converged = bool(solution.converged[best])
+        m, jacobian = (part[0] for part in model.derivatives(theta[None]))
+        residual = np.log(y) - m
+        run_index = runs.get_indexer(used["run"])
+        fit.r_squared = r_squared(np.log(y), residual, w)
+        fit.residuals = describe_residuals(residual, w, run_index, runs)
+        fit.ranges = {"loss": [float(used["loss"].min()), float(used["loss"].max())]}
+        vector = self.report(model, theta[None])[0]
+        fit.reason = (
+            self._unidentified(model, theta, y, w, objective)
+            or self._one_side(model, theta)
+            or self._out_of_range(vector)
+        )
+        if fit.reason:
+            return fit
+        fit.identified, fit.vector = True, vector.tolist()
+        if n_boot and len(runs) > 2:
+            design = np.column_stack([jacobian.T, model.nuisance()])
+            of_interest = np.eye(design.shape[1])[:2]
+            corrected, degrees = estimate.leverage_correction(design, run_index, residual, contrasts=of_interest)
+            factor = estimate.widening(degrees)
+            drawn = multipliers(list(runs), n_boot, seed)[:, run_index] * corrected
+            replicates = np.exp(m + model.centred(drawn))
+            found = estimate.minimise(model, replicates, np.tile(theta, (n_boot, 1)), w[None], objective)
+            vectors = self.report(model, theta + factor * (found.theta - theta))
+            record = {"unit": "run", "method": "wild", "seed": seed, "degrees_of_freedom": degrees, "widening": factor}
+            record |= {
+                "not_converged": int((~found.converged).sum()),
+                "largest_gradient": float(found.gradient_norm.max(initial=0.0)),
+            }
+            take_draws(fit, vectors, n_boot, record)
+        fit.parameters = self._estimates(fit)
+        return fit
+
+    def _one_side(self, model: Hyperbolas, theta: Array) -> str | None:
+        """Say that all batch sizes lie on one side of B_crit at every loss, or return None."""
+        critical = theta[0] + theta[1] * model.axis.minus_x
+        reach = np.log(BEYOND)
+        if ((critical > model.log_batch.max() + reach) | (critical < model.log_batch.min() - reach)).all():
+            return "B_crit lies outside the batch sizes tried: all of them are on one side"
+        return None

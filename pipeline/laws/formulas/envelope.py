@@ -11,19 +11,22 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.formulas.frontier import falling, leaders, readings, too_few_fall, too_few_lead
-from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters
+from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.run_noise import normals, run_noise
+from pipeline.laws.formulas.frontier import Curves, best_sizes, between, computes, falling, too_few_fall, too_few_lead
+from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters, through
 
 
 class Envelope(Optimum):
-    """Lines through the lower envelope of learning curves; the interval draws runs and finds the envelope again."""
+    """Lines through the lower envelope of learning curves; the interval finds the envelope of drawn curves again."""
 
     name = "envelope"
     equation = "Hoffmann et al. 2022, section 3.1"
     size = "n_params"
     objective = "mse_log"
     definition = (
-        "run of lowest loss at each of 12 computes a decade; lines through these by least squares in logarithms"
+        "parabola in ln N through the lowest losses at each of 12 computes a decade; lines through the vertices by least "
+        "squares in logarithms"
     )
     parameters = parameters(0.50, 0.50)
 
@@ -35,32 +38,60 @@ class Envelope(Optimum):
             nothing = np.empty(0)
             whole = [{"flops": float(points["flops"].max()), "reason": few}]
             return Optima(nothing, nothing, nothing, nothing, [], whole)
-        names, flops, (losses, tokens), sizes = readings(rows, ("loss", "n_tokens"))
-        best, inside = leaders(losses, sizes)
-        seen = np.isfinite(losses).any(axis=0)
-        left_out = ends(flops[seen], sizes[best[seen]], sizes)
-        if few := too_few_lead(losses, sizes, best, inside):
-            left_out.append({"flops": float(flops[inside if inside.any() else seen][0]), "reason": few})
-            inside &= False
-        at = best[inside], np.flatnonzero(inside)
-        runs = np.array(names)[best[inside]].tolist()
-        return Optima(flops[inside], sizes[best[inside]], tokens[at], losses[at], runs, left_out)
+        curves, log_flops, columns = arrays(rows)
+        at = computes(log_flops)
+        by_run = curves.read(log_flops, columns["loss"], at)
+        sizes, losses = curves.by_size(by_run)
+        point = best_sizes(np.log(sizes), losses)
+        seen = point.leader >= 0
+        left_out = ends(np.exp(at[seen]), sizes[point.leader[seen]], sizes)
+        if few := too_few_lead(sizes, point):
+            left_out.append({"flops": float(np.exp(at[seen][0])), "reason": few})
+            nothing = np.empty(0)
+            return Optima(nothing, nothing, nothing, nothing, [], left_out)
+        inside = np.isfinite(point.log_size)
+        tokens = self._tokens(curves, log_flops, columns, at, point.log_size)
+        lowest = np.where(np.isnan(by_run), np.inf, by_run).argmin(axis=0)
+        runs = np.array(curves.runs)[lowest[inside]].tolist()
+        values = (np.exp(one[inside]) for one in (at, point.log_size, tokens, point.log_loss))
+        return Optima(*values, runs, left_out)
 
     def replicates(
         self, points: pd.DataFrame, optima: Optima, objective: Objective, bootstrap: str, n_boot: int, seed: int
     ) -> Replicates | str:
-        """See `Optimum.replicates`; a lowest loss has no residuals, so runs are drawn with replacement."""
-        _, flops, (losses, tokens), sizes = readings(falling(points), ("loss", "n_tokens"))
-        rng = np.random.default_rng(seed)
-        values = np.full((3, n_boot, len(flops)), np.nan)
-        for k in range(n_boot):
-            drawn = np.unique(rng.integers(len(sizes), size=len(sizes)))
-            best, inside = leaders(losses[drawn], sizes[drawn])
-            if too_few_lead(losses[drawn], sizes[drawn], best, inside):  # no optimum, as for the points themselves
-                continue
-            rows, at = drawn[best[inside]], np.flatnonzero(inside)
-            values[:, k, at] = np.log([sizes[rows], tokens[rows, at], losses[rows, at]])
-        return Replicates(flops, tuple(values), 1.0, {"method": "pairs"})
+        """See `Optimum.replicates`: what runs are off a smooth surface is drawn again, and the envelope found again."""
+        curves, log_flops, columns = arrays(falling(points))
+        run_index = np.repeat(np.arange(len(curves.runs)), np.diff(curves.ends))
+        log_size = np.log(curves.sizes[run_index])
+        noise = run_noise(log_size, log_flops - log_size, columns["loss"], run_index)
+        if noise is None:
+            return "too few sizes to tell the noise of runs from the trend: no interval"
+        at = computes(log_flops)
+
+        def found(log_loss: Array) -> Array:
+            sizes, losses = curves.by_size(curves.read(log_flops, log_loss, at))
+            point = best_sizes(np.log(sizes), losses)
+            if too_few_lead(sizes, point):
+                return np.full((3, len(at)), np.nan)
+            return np.stack(
+                [point.log_size, self._tokens(curves, log_flops, columns, at, point.log_size), point.log_loss]
+            )
+
+        def lines(log_loss: Array) -> Array:
+            return through(at, [one[None] for one in found(log_loss)])[0]
+
+        if not np.isfinite(lines(noise.smooth)).all():
+            return "the smooth surface through the curves has no envelope: no interval"
+        values = [found(noise.drawn(-one)) for one in normals(curves.runs, n_boot, seed)]
+        record = {"method": "wild", "degrees_of_freedom": noise.degrees}
+        drawn_again = tuple(np.moveaxis(np.stack(values), 1, 0))
+        return Replicates(np.exp(at), drawn_again, estimate.widening(noise.degrees), record, lines(noise.smooth))
+
+    @staticmethod
+    def _tokens(curves: Curves, log_flops: Array, columns: dict[str, Array], at: Array, log_size: Array) -> Array:
+        """Return ln D at the best sizes, interpolated in ln N between the sizes that were trained."""
+        sizes, tokens = curves.by_size(curves.read(log_flops, columns["n_tokens"], at))
+        return np.array([np.nan if np.isnan(n) else between(np.log(sizes), d, n) for d, n in zip(tokens.T, log_size)])
 
     def _check_curves(self, points: pd.DataFrame) -> None:
         if (points["weight"] != 1).any():
@@ -71,6 +102,15 @@ class Envelope(Optimum):
         if by_run.nunique().max() > 1:
             run = by_run.nunique().idxmax()
             raise UserError(f"column 'n_params': run {run!r} has {by_run.nunique()[run]} values; a run has one size")
+
+
+def arrays(rows: pd.DataFrame) -> tuple[Curves, Array, dict[str, Array]]:
+    """Return learning curves, ln C of their rows, and ln of the loss and of the tokens."""
+    rows = rows.reset_index(drop=True)
+    curves = Curves.of(rows, "flops")
+    taken = rows.iloc[curves.rows]
+    log = {name: np.log(taken[name].to_numpy(float)) for name in ("flops", "loss", "n_tokens")}
+    return curves, log.pop("flops"), log
 
 
 def ends(flops: Array, leading: Array, sizes: Array) -> list[dict[str, object]]:

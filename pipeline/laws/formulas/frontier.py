@@ -1,13 +1,19 @@
-"""The compute frontier: which model reaches the lowest loss at each compute, and the loss, size and steps there.
+"""The compute frontier: which size reaches the lowest loss at each compute, and the loss, size and steps there.
 
 For a given C every model is read at the step where its training has cost C, S = C / (6 N B), interpolated on its
 learning curve in logarithms (section 3.3 of the paper). The lowest of these losses over all models is the frontier;
 its trends are N_opt(C), S_opt(C) and L(C).
+
+Sizes are few, so the best of them goes up in stairs, and a trend through stairs bends towards where they begin and end.
+So the best size is the vertex of a parabola in ln N through the losses near the lowest (as in approach 2 of Hoffmann
+et al. 2022), and only at computes that the next smaller and the next larger size were trained for as well: a size that
+leads because smaller ones had ended does not tell the best one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,16 +24,126 @@ from pipeline.laws.fitting.estimate import Array
 PER_DECADE = 12
 """Points of the frontier in a decade of compute."""
 LEAST = 3
-"""Sizes that must take the lead in turn, so that the ends can be told from the middle."""
+"""Sizes whose learning curves must fall: one between two others is the least that tells a best size."""
+NEAR = 8.0
+"""The parabola goes through the sizes within this factor of the best one, and its two neighbours at least."""
 FALL = 1e-6
 """A learning curve whose loss falls by no more than this part of it is flat: it may be single precision's rounding."""
 
 
+class Point(NamedTuple):
+    """Best sizes, arrays of shape (..., n_computes); NaN where the curves don't tell one."""
+
+    log_size: Array
+    log_loss: Array
+    leader: Array
+    """Index of the size with the lowest reading, -1 where there is none."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Learning curves as arrays: rows in the order of runs, and of compute within a run.
+
+    Attributes
+    ----------
+    runs : list of str
+    sizes : ndarray of shape (n_runs,)
+        n_params of each.
+    ends : ndarray of shape (n_runs + 1,)
+        Where the rows of each run begin; the last entry is the number of rows.
+    rows : ndarray of shape (n_rows,)
+        Index of each row in the table that the curves were taken from.
+    """
+
+    runs: list[str]
+    sizes: Array
+    ends: Array
+    rows: Array
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, compute: str) -> Curves:
+        """Take the rows with a positive compute and a loss."""
+        usable = ((table[compute] > 0) & table["loss"].notna()).to_numpy()
+        places = np.flatnonzero(usable)
+        names = table["run"].to_numpy()[places]
+        order = np.lexsort((table[compute].to_numpy(float)[places], names.astype(str)))
+        places, names = places[order], names[order]
+        first = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if len(names) else np.empty(0, int)
+        sizes = table["n_params"].to_numpy(float)[places[first]]
+        return cls([str(name) for name in names[first]], sizes, np.r_[first, len(places)].astype(int), places)
+
+    def read(self, log_compute: Array, values: Array, at: Array) -> Array:
+        """Interpolate values of the rows at ln(compute) = at: (n_runs, n_computes), NaN outside what was trained.
+
+        log_compute and values are (n_rows,), in the order of `rows`.
+        """
+        spans = zip(self.ends[:-1], self.ends[1:], strict=True)
+        return np.stack([np.interp(at, log_compute[a:b], values[a:b], left=np.nan, right=np.nan) for a, b in spans])
+
+    def by_size(self, readings: Array) -> tuple[Array, Array]:
+        """Return the distinct sizes, and the mean reading of the runs of each: (n_sizes, n_computes)."""
+        distinct, place = np.unique(self.sizes, return_inverse=True)
+        known = np.isfinite(readings)
+        total, count = (np.zeros((len(distinct), readings.shape[1])) for _ in range(2))
+        np.add.at(total, place, np.where(known, readings, 0.0))
+        np.add.at(count, place, known)
+        with np.errstate(invalid="ignore"):
+            return distinct, np.where(count > 0, total / count, np.nan)
+
+
+def computes(log_compute: Array, per_decade: int = PER_DECADE) -> Array:
+    """Return ln C of computes that are evenly spaced in the logarithm, over all that was trained for."""
+    low, high = log_compute.min(), log_compute.max()
+    return np.linspace(low, high, max(2, round((high - low) / np.log(10) * per_decade) + 1))
+
+
+def best_sizes(log_sizes: Array, log_losses: Array) -> Point:
+    """Return the best size and its loss at each compute, from the readings of every size there.
+
+    Parameters
+    ----------
+    log_sizes : ndarray of shape (n_sizes,)
+        ln N, increasing.
+    log_losses : ndarray of shape (..., n_sizes, n_computes)
+        ln L; NaN where a size was not trained for.
+
+    Examples
+    --------
+    >>> x = np.log([1.0, 2.0, 4.0, 8.0])
+    >>> found = best_sizes(x, (0.1 * (x - np.log(3.0)) ** 2)[:, None])
+    >>> np.exp(found.log_size).round(6), found.log_loss.round(6) + 0.0, found.leader
+    (array([3.]), array([0.]), array([1]))
+    """
+    known = np.isfinite(log_losses)
+    leader = np.where(known, log_losses, np.inf).argmin(axis=-2)
+    n_sizes = len(log_sizes)
+    inner = np.clip(leader, 1, n_sizes - 2) if n_sizes >= LEAST else leader
+    told = (leader == inner) & (n_sizes >= LEAST) & known.any(axis=-2)
+    for step in (-1, 1) if n_sizes >= LEAST else ():
+        told &= np.take_along_axis(known, (inner + step)[..., None, :], axis=-2)[..., 0, :]
+    place = np.arange(n_sizes)[:, None]
+    away = log_sizes[:, None] - log_sizes[inner][..., None, :]
+    near = (np.abs(away) <= np.log(NEAR)) | (np.abs(place - inner[..., None, :]) <= 1)
+    weights = (near & known).astype(float)
+    values = np.where(known, log_losses, 0.0)
+    powers = [(weights * away**k).sum(-2) for k in range(5)]
+    sides = [(weights * values * away**k).sum(-2) for k in range(3)]
+    gram = np.stack([np.stack([powers[i + k] for k in range(3)], -1) for i in range(3)], -2)
+    gram = np.where(told[..., None, None], gram, np.eye(3))
+    a, b, c = np.moveaxis(np.linalg.solve(gram, np.stack(sides, -1)[..., None])[..., 0], -1, 0)
+    lowest, highest = (log_sizes[inner + k] - log_sizes[inner] if n_sizes >= LEAST else a for k in (-1, 1))
+    with np.errstate(all="ignore"):
+        vertex = np.where(c > 0, np.clip(-b / (2 * c), lowest, highest), 0.0)
+    nothing = np.where(told, 0.0, np.nan)
+    log_size = log_sizes[inner] + vertex + nothing
+    return Point(log_size, a + b * vertex + c * vertex**2 + nothing, np.where(known.any(axis=-2), leader, -1))
+
+
 def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_DECADE) -> pd.DataFrame:
-    """Return points of the lower envelope of learning curves, evenly spaced in the logarithm of compute.
+    """Return points of the compute frontier, evenly spaced in the logarithm of compute.
 
     The frontier begins where the smallest model is no longer the best (before that, smaller ones than were trained
-    would be) and ends where the largest model takes over.
+    would be) and ends where the largest takes over, or where a neighbour of the best size was not trained any more.
 
     Parameters
     ----------
@@ -43,13 +159,14 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     Returns
     -------
     DataFrame
-        Columns flops (the compute), loss, n_params, steps, n_tokens and run: the model that is best there.
+        Columns flops (the compute), loss, n_params (of the vertex), steps and n_tokens (interpolated between sizes),
+        and run: the one that is best there of those that were trained.
 
     Raises
     ------
     UserError
-        When no learning curve falls, when fewer than three sizes take the lead in turn, so that the ends can't be told
-        from the middle, or only one does so between the smallest and the largest: its size is no trend.
+        When fewer than three sizes have a learning curve that falls, or fewer than two are the best of three
+        neighbours at some compute: one size is no trend.
 
     Examples
     --------
@@ -61,27 +178,37 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     ...                   "loss": n**-0.1 + (flops / 6 / n) ** -0.3})
     ...     for n in np.geomspace(1e3, 1e7, 17)
     ... ]
-    >>> points = frontier(pd.concat(curves))
+    >>> points = frontier(pd.concat(curves, ignore_index=True))
     >>> slope, _ = np.polyfit(np.log(points.flops), np.log(points.n_params), 1)
-    >>> float(round(slope, 2))  # 0.3 / (0.1 + 0.3)
+    >>> float(round(slope, 3))  # 0.3 / (0.1 + 0.3)
     0.75
     """
-    rows = falling(table, compute)
+    rows = falling(table, compute).reset_index(drop=True)
     if few := too_few_fall(rows, table):
         raise UserError(f"frontier: {few}")
-    names, grid, (losses, steps, n_tokens), sizes = readings(rows, ("loss", "step", "n_tokens"), compute, per_decade)
-    best, inside = leaders(losses, sizes)
-    if few := too_few_lead(losses, sizes, best, inside):
+    curves = Curves.of(rows, compute)
+    log_compute = np.log(rows[compute].to_numpy(float)[curves.rows])
+    at = computes(log_compute, per_decade)
+    columns = {name: _logarithm(rows[name], curves) for name in ("loss", "step", "n_tokens")}
+    by_run = {name: curves.read(log_compute, values, at) for name, values in columns.items()}
+    sizes, losses = curves.by_size(by_run["loss"])
+    point = best_sizes(np.log(sizes), losses)
+    if few := too_few_lead(sizes, point):
         raise UserError(f"frontier: {few}")
-    at = best[inside], np.flatnonzero(inside)
+    inside = np.flatnonzero(np.isfinite(point.log_size))
+    there = {
+        name: [np.exp(between(np.log(sizes), curves.by_size(by_run[name])[1][:, j], point.log_size[j])) for j in inside]
+        for name in ("step", "n_tokens")
+    }
+    lowest = np.where(np.isnan(by_run["loss"]), np.inf, by_run["loss"]).argmin(axis=0)
     return pd.DataFrame(
         {
-            "flops": grid[inside],
-            "loss": losses[at],
-            "n_params": sizes[best[inside]],
-            "steps": steps[at],
-            "n_tokens": n_tokens[at],
-            "run": np.array(names)[best[inside]],
+            "flops": np.exp(at[inside]),
+            "loss": np.exp(point.log_loss[inside]),
+            "n_params": np.exp(point.log_size[inside]),
+            "steps": there["step"],
+            "n_tokens": there["n_tokens"],
+            "run": np.array(curves.runs)[lowest[inside]],
         }
     )
 
@@ -107,73 +234,24 @@ def too_few_fall(rows: pd.DataFrame, table: pd.DataFrame) -> str | None:
     return None
 
 
-def too_few_lead(losses: Array, sizes: Array, best: Array, inside: Array) -> str | None:
-    """Say how few sizes take the lead, at all or between the ends, or return None; see `leaders`."""
-    leading = np.unique(sizes[best[np.isfinite(losses).any(axis=0)]])
-    if not inside.any() or len(leading) < LEAST:
-        return f"{len(leading)} sizes take the lead in turn; at least {LEAST} are needed"
-    return too_few_between(sizes[best[inside]])
-
-
-def readings(
-    table: pd.DataFrame, columns: Sequence[str], compute: str = "flops", per_decade: int = PER_DECADE
-) -> tuple[list[str], Array, list[Array], Array]:
-    """Read every learning curve at computes evenly spaced in the logarithm; see `frontier` for table and compute.
-
-    Returns
-    -------
-    names : list of str
-        The runs.
-    grid : ndarray of shape (n_computes,)
-        In FLOP.
-    values : list of ndarray of shape (n_runs, n_computes)
-        Each of `columns`; NaN outside what a run was trained for.
-    sizes : ndarray of shape (n_runs,)
-        n_params of each run.
-    """
-    rows = table[table[compute] > 0]
-    curves = {run: curve.sort_values(compute) for run, curve in rows.groupby("run", sort=True)}
-    if not curves:
-        raise UserError("frontier: no learning curve is given")
-    low, high = np.log(rows[compute].min()), np.log(rows[compute].max())
-    grid = np.linspace(low, high, max(2, round((high - low) / np.log(10) * per_decade) + 1))
-    values = [np.stack([_read(curve, compute, column, grid) for curve in curves.values()]) for column in columns]
-    sizes = np.array([curve["n_params"].iloc[0] for curve in curves.values()], dtype=float)
-    return list(curves), np.exp(grid), values, sizes
-
-
-def leaders(losses: Array, sizes: Array) -> tuple[Array, Array]:
-    """Return which run has the lowest loss at each compute, and where that tells the best size.
-
-    It does not where the smallest or the largest size leads, since one beyond might be better, nor where no run is.
-
-    Parameters
-    ----------
-    losses : ndarray of shape (n_runs, n_computes)
-        NaN where a run has none.
-    sizes : ndarray of shape (n_runs,)
-
-    Examples
-    --------
-    >>> leaders(np.array([[1.0, 3, 3], [2, 2, 2], [3, 3, 1]]), np.array([1.0, 2, 3]))
-    (array([0, 1, 2]), array([False,  True, False]))
-    """
-    best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=0)
-    inside = (sizes[best] > sizes.min()) & (sizes[best] < sizes.max()) & np.isfinite(losses).any(axis=0)
-    return best, inside
-
-
-def too_few_between(leading: Array) -> str | None:
-    """Say which one size leads between the smallest and the largest, when no second does; else return None."""
-    between = np.unique(leading)
-    if len(between) > 1:
+def too_few_lead(sizes: Array, point: Point) -> str | None:
+    """Say how few sizes are the best of three neighbours at some compute, or return None."""
+    best = np.unique(sizes[point.leader[np.isfinite(point.log_size)]])
+    if len(best) > 1:
         return None
-    return f"{between[0]:.3g} alone leads between the smallest and the largest size; at least 2 sizes must"
+    if not len(best):
+        return (
+            "at no compute is a size the best of three neighbours that were all trained for it; at least 2 sizes must"
+        )
+    return f"{best[0]:.3g} alone is the best of three neighbours that were trained for a compute; at least 2 sizes must"
 
 
-def _read(curve: pd.DataFrame, compute: str, column: str, places: Array) -> Array:
-    """Interpolate a column of one curve at ln(compute) = places: in logarithms, NaN outside what was trained."""
-    known = np.log(curve[compute].to_numpy(dtype=float))
+def _logarithm(column: pd.Series, curves: Curves) -> Array:
     with np.errstate(divide="ignore"):
-        values = np.log(curve[column].to_numpy(dtype=float))
-    return np.exp(np.interp(places, known, values, left=np.nan, right=np.nan))
+        return np.log(column.to_numpy(float)[curves.rows])
+
+
+def between(log_sizes: Array, values: Array, at: float) -> float:
+    """Interpolate in ln N what was read of each size, past sizes that were not trained for it."""
+    known = np.isfinite(values)
+    return float(np.interp(at, log_sizes[known], values[known]))

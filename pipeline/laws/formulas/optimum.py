@@ -52,6 +52,8 @@ class Replicates:
     values: tuple[Array, Array, Array]
     widening: float
     record: dict[str, object]
+    middle: Array | None = None
+    """The lines (6,) where no error was drawn, if the estimates are biased by noise: errors are then turned round."""
 
 
 class Optimum(Law):
@@ -180,7 +182,8 @@ class Optimum(Law):
             return
         inside = found.flops < below
         draws = through(np.log(found.flops[inside]), [each[:, inside] for each in found.values])
-        draws = np.asarray(fit.vector) + found.widening * (draws - fit.vector)
+        errors = draws - fit.vector if found.middle is None else found.middle - draws
+        draws = np.asarray(fit.vector) + found.widening * errors
         take_draws(fit, draws, how[1], {"unit": "run", "seed": how[2], **found.record}, "have no optimum")
 
     def _errors(self, fit: Fit, optima: Optima, held: Array, largest: int) -> dict[str, object]:

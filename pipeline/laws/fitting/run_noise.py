@@ -1,0 +1,117 @@
+"""How far each run's learning curve lies off a smooth surface: the noise between runs, to be drawn again.
+
+A frontier has no residuals of its own, since it is the lowest of several curves. What runs do have is a residual from
+the loss that is smooth in size and training, ln L = s(ln N, ln x), x being steps, tokens or compute per parameter. The
+surface is (N_c / N)^alpha + (x_c / x)^beta times a low polynomial in both logarithms, fitted to all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.estimate import Array, Objective
+from pipeline.laws.fitting.forms import Axis, PowerSum
+from pipeline.laws.fitting.separable import starts_of_sum
+
+TERCILES = stats.norm.ppf([2 / 3, 5 / 6])
+"""A third of normal numbers is nearer to 0 than the first, a third further than the second."""
+
+
+@dataclass(frozen=True)
+class RunNoise:
+    """The smooth surface at each row, and what a run is off there.
+
+    Attributes
+    ----------
+    smooth : ndarray of shape (n_rows,)
+        ln L.
+    shift : ndarray of shape (n_runs,)
+        What each run is off as a whole, with the sign that it has and the size that all runs share: the paper finds
+        that it is the same part of the loss at all sizes, and a few runs of their own tell it badly.
+    within : ndarray of shape (n_rows,)
+        What the rows of a run are off besides.
+    run_index : ndarray of shape (n_rows,)
+        Which run each row belongs to, from 0.
+    degrees : float
+        Degrees of freedom of the size of the shifts.
+    """
+
+    smooth: Array
+    shift: Array
+    within: Array
+    run_index: NDArray[np.intp]
+    degrees: float
+
+    def drawn(self, normal: Array) -> Array:
+        """Return ln L of the rows with noise drawn again, (n_rows,); `normal` holds a number a run."""
+        return self.smooth + (normal * self.shift)[self.run_index] + np.sign(normal)[self.run_index] * self.within
+
+
+def run_noise(log_size: Array, log_length: Array, log_loss: Array, run_index: NDArray[np.intp]) -> RunNoise | None:
+    """Fit the surface; None where the runs are too few to leave any noise.
+
+    Parameters
+    ----------
+    log_size, log_length, log_loss : ndarray of shape (n_rows,)
+        ln N, ln x and ln L.
+    run_index : ndarray of shape (n_rows,)
+        Which run each row belongs to, from 0.
+    """
+    n_runs = int(run_index.max()) + 1
+    if len(np.unique(log_size)) < 4 or n_runs < 5:
+        return None
+    model = PowerSum([Axis(np.exp(log_size)), Axis(np.exp(log_length))])
+    y, weights = np.exp(log_loss), np.ones(len(log_loss))
+    starts = starts_of_sum(model, y, weights, Objective("mse_log"))[:4]
+    solution = estimate.minimise(model, y, starts, weights[None], Objective("mse_log"))
+    theta = solution.theta[solution.best()]
+    m, jacobian = (part[0] for part in model.derivatives(theta[None]))
+    n, x = ((values - values.mean()) / (values.std() or 1.0) for values in (log_size, log_length))
+    powers = np.stack([n**0, n, n**2, x, x**2, n * x, n**2 * x, n * x**2], axis=1)
+    smooth = m + powers @ np.linalg.lstsq(powers, log_loss - m)[0]
+    design = np.column_stack([jacobian.T, powers])
+    u, s, _ = np.linalg.svd(design / np.linalg.norm(design, axis=0), full_matrices=False)
+    basis = u[:, s > 1e-9 * s[0]]
+    members = np.equal.outer(np.arange(n_runs), run_index).astype(float)
+    rows = members.sum(1)
+    seen = np.eye(n_runs) - (members @ basis) @ (basis.T @ members.T) / rows[:, None]  # mean residuals of runs off by 1
+    by_run = members @ (log_loss - smooth) / rows
+    left = seen @ seen.T
+    size = np.sqrt((by_run**2).sum() / np.trace(left))
+    degrees = float(np.trace(left) ** 2 / (left**2).sum())
+    shift = size * np.where(by_run < 0, -1.0, 1.0)
+    return RunNoise(smooth, shift, log_loss - smooth - by_run[run_index], run_index, degrees)
+
+
+def normals(runs: Sequence[str], n_boot: int, seed: int) -> Array:
+    """Return a normal number for each run in each replicate, (n_boot, n_runs).
+
+    They are a function of seed and run: laws that share a run, fitted by different jobs, draw it alike, so that their
+    draws are paired.
+
+    Examples
+    --------
+    >>> a, b = normals(["one", "two"], 100, 0), normals(["two"], 100, 0)
+    >>> bool((a[:, 1] == b[:, 0]).all())
+    True
+    """
+    return np.stack([np.random.default_rng([seed, *str(run).encode()]).normal(size=n_boot) for run in runs], axis=1)
+
+
+def multipliers(runs: Sequence[str], n_boot: int, seed: int) -> Array:
+    """Return what each run's residuals are multiplied by in each replicate, (n_boot, n_runs): mean 0 and variance 1.
+
+    It is the sign of the run's normal number, which keeps the residuals' density at 0, that robust fits depend on. Few
+    runs have few patterns of signs; then it is one of Webb's six values, by the number's size.
+    """
+    drawn = normals(runs, n_boot, seed)
+    sign = np.where(drawn < 0, -1.0, 1.0)
+    if len(runs) >= estimate.FEW_RUNS:
+        return sign
+    return sign * estimate.WEBB[np.digitize(np.abs(drawn), TERCILES)]
