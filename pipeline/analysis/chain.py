@@ -20,7 +20,7 @@ from pipeline.laws.algebra.efficiency import minimum_compute, minimum_steps
 from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.run_noise import multipliers, normals, run_noise
+from pipeline.laws.fitting.run_noise import noise_about, normals, run_noise
 from pipeline.laws.formulas.frontier import Curves, best_sizes, computes, falling
 
 Replicates = tuple[Array, dict[str, Any]]
@@ -56,22 +56,22 @@ def learning_curves(fit: Fit, points: pd.DataFrame, b_crit: Fit, n_boot: int, se
     log_loss = np.log(points["loss"].to_numpy())
     theta = _minimum(law, points, log_loss)
     m, jacobian = (part[0] for part in model.derivatives(theta[None]))
-    residual, degrees = estimate.leverage_correction(jacobian.T, run_index, log_loss - m)
-    factor = estimate.widening(degrees)
-    drawn = multipliers(list(runs), n_boot, seed)
+    noise = noise_about(m, jacobian.T, log_loss, run_index)
+    factor = estimate.widening(noise.degrees)
+    drawn = factor * normals(list(runs), n_boot, seed)
     vectors = np.full((n_boot, len(theta)), np.nan)
     step, batch = points["step"].to_numpy(float), points["batch_tokens"].to_numpy(float)
     sizes, weights = points[["n_params"]], np.ones((1, len(points)))
     upstream = turned(b_crit)
     for k in range(min(n_boot, len(upstream))):
-        changed = m - factor * drawn[k, run_index] * residual
+        changed = noise.drawn(-drawn[k])
         critical = _critical(b_crit, upstream[k], np.exp(changed))
         one = law.model(sizes.assign(steps=minimum_steps(step, batch, critical)))
         start = _moved(theta, model, one)
         found = estimate.minimise(one, np.exp(changed), start[None], weights, SQUARES)
         if found.converged[0]:
             vectors[k] = law.report(one, found.theta)[0]
-    return 2 * np.asarray(fit.vector) - vectors, {"degrees_of_freedom": degrees, "widening": factor}
+    return 2 * np.asarray(fit.vector) - vectors, {"degrees_of_freedom": noise.degrees, "widening": factor}
 
 
 def frontier_trend(fit: Fit, rows: pd.DataFrame, n_boot: int, seed: int, b_crit: Fit | None = None) -> Replicates | str:

@@ -1,6 +1,7 @@
 """A world in which the laws of learning curves hold exactly, and the sweep tables that a design's runs give there.
 
-    L(N, S, B) = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S,  S_min = S / (1 + B_crit(L) / B),  B_crit = B_* / L^(1/alpha_B)
+    L(N, S, B) = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S,  S_min = S / (1 + B_crit(L) / B),
+    B_crit(L) = B_* / L^(1 / alpha_B)
 
 (Eq 1.6, 5.4 and 1.4). Each run's curve is off by a number of its own, and by an error within the run that fades along
 its evaluations.
@@ -52,7 +53,7 @@ class World:
         >>> laws = Laws(alpha_N=0.08, N_c=1e11, alpha_S=0.6, S_c=300, alpha_B=0.21, B_star=1e6)
         >>> run = Run(tokens="t", n_layer=2, d_model=64, n_vocab=256, n_steps=1000, lr=0.01)
         >>> World(laws).losses(run, np.array([10.0, 1000.0])).round(2).tolist()
-        [13.06, 3.49]
+        [10.75, 3.74]
         """
         laws = self.laws
         floor = (laws.N_c / count(run).n_params) ** laws.alpha_N

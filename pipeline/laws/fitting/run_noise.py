@@ -76,6 +76,22 @@ def run_noise(log_size: Array, log_length: Array, log_loss: Array, run_index: ND
     powers = np.stack([n**0, n, n**2, x, x**2, n * x, n**2 * x, n * x**2], axis=1)
     smooth = m + powers @ np.linalg.lstsq(powers, log_loss - m)[0]
     design = np.column_stack([jacobian.T, powers])
+    return noise_about(smooth, design, log_loss, run_index)
+
+
+def noise_about(smooth: Array, design: Array, log_loss: Array, run_index: NDArray[np.intp]) -> RunNoise:
+    """Return what runs are off a fit.
+
+    Parameters
+    ----------
+    smooth : ndarray of shape (n_rows,)
+        ln L of the fit.
+    design : ndarray of shape (n_rows, p)
+        Its derivatives by its parameters, which say what of the noise the fit took.
+    log_loss : ndarray of shape (n_rows,)
+    run_index : ndarray of shape (n_rows,)
+    """
+    n_runs = int(run_index.max()) + 1
     u, s, _ = np.linalg.svd(design / np.linalg.norm(design, axis=0), full_matrices=False)
     basis = u[:, s > 1e-9 * s[0]]
     members = np.equal.outer(np.arange(n_runs), run_index).astype(float)

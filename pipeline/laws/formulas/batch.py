@@ -165,14 +165,19 @@ class B_crit(SumLaw):
         fit.identified, fit.vector = True, vector.tolist()
         if n_boot and len(runs) > 2:
             design = np.column_stack([jacobian.T, model.nuisance()])
-            of_interest = np.eye(design.shape[1])[:2]
-            corrected, degrees = estimate.leverage_correction(design, run_index, residual, contrasts=of_interest)
-            factor = estimate.widening(degrees)
+            # Level and slope of B_crit, the coordinates, rest on different runs: each is widened for its own few.
+            pairs = [
+                estimate.leverage_correction(design, run_index, residual, contrasts=one[None])
+                for one in np.eye(design.shape[1])[:2]
+            ]
+            corrected, degrees = pairs[0][0], [pair[1] for pair in pairs]
+            factor = np.array([estimate.widening(one) for one in degrees])
             drawn = multipliers(list(runs), n_boot, seed)[:, run_index] * corrected
             replicates = np.exp(m + model.centred(drawn))
             found = estimate.minimise(model, replicates, np.tile(theta, (n_boot, 1)), w[None], objective)
             vectors = self.report(model, theta + factor * (found.theta - theta))
-            record = {"unit": "run", "method": "wild", "seed": seed, "degrees_of_freedom": degrees, "widening": factor}
+            record = {"unit": "run", "method": "wild", "seed": seed, "degrees_of_freedom": min(degrees)}
+            record |= {"widening": float(factor.max())}
             record |= {
                 "not_converged": int((~found.converged).sum()),
                 "largest_gradient": float(found.gradient_norm.max(initial=0.0)),
