@@ -32,7 +32,7 @@ def test_the_frontier_is_where_the_best_of_all_sizes_lies():
     for point in points.itertuples():
         losses = (1e8 / every) ** 0.1 + (500 * 6 * every * 1024 / point.flops) ** 0.5
         assert point.n_params == pytest.approx(every[losses.argmin()], rel=0.1)
-        assert point.loss == pytest.approx(losses.min(), rel=5e-4)
+        assert point.loss == pytest.approx(losses.min(), rel=2e-3)
         assert point.steps == pytest.approx(point.flops / (6 * point.n_params * 1024), rel=1e-3)
         assert point.n_tokens == pytest.approx(1024 * point.steps, rel=1e-6)
 
