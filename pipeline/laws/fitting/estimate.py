@@ -30,6 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from pipeline.laws.fitting.progress import counted
+
 OBJECTIVES = {
     "huber": "sum over points of w * Huber(ln y - ln f), quadratic up to delta",
     "lad": "sum over points of w * |ln y - ln f|",
@@ -151,7 +153,7 @@ def minimise(
     converged = np.zeros(len(theta), dtype=bool)
     finish = _finish_lad if objective.kind == "lad" else _finish
     with np.errstate(all="ignore"):  # a trial step may overflow; it is then refused
-        for k in range(len(theta)):
+        for k in counted(len(theta), "fits"):
             problem = _Problem(model, y[k], weights[k], objective, theta[k], basis)
             if np.isfinite(problem.residual(problem.start)).all():
                 z, gradient[k], converged[k] = finish(problem, _search(problem))
@@ -417,15 +419,16 @@ def wild_replicates(prediction: Array, residual: Array, run_index: NDArray[np.in
     return prediction + residual * sign[:, run_index]
 
 
-def widening(degrees: float) -> float:
-    """Return the factor from a normal's 95 % interval to Student's for these degrees of freedom.
+def widening(degrees: float, level: float = 0.95) -> float:
+    """Return the factor from a normal's interval to Student's for these degrees of freedom.
 
     Examples
     --------
     >>> round(widening(6), 3), round(widening(200), 3)
     (1.248, 1.006)
     """
-    return float(stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
+    part = (1 + level) / 2
+    return float(stats.t.ppf(part, degrees) / stats.norm.ppf(part))
 
 
 def pairs_replicates(

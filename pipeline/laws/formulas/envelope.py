@@ -60,7 +60,7 @@ class Envelope(Optimum):
                 continue
             rows, at = drawn[best[inside]], np.flatnonzero(inside)
             values[:, k, at] = np.log([sizes[rows], tokens[rows, at], losses[rows, at]])
-        return Replicates(flops, tuple(values), 1.0, {"method": "pairs"})
+        return Replicates(flops, tuple(values), {"method": "pairs"})
 
     def _check_curves(self, points: pd.DataFrame) -> None:
         if (points["weight"] != 1).any():

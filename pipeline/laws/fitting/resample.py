@@ -1,0 +1,128 @@
+"""Bootstrap replicates over runs of a law at its optimum, each fitted again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.constraint import Held
+from pipeline.laws.fitting.estimate import Array, Objective
+from pipeline.laws.fitting.findings import FAINT, Settled, has_vanished
+
+RETURN = 0.05  # the share of the response at which a term that has vanished starts in a replicate, with exponent 0.3
+
+
+def replicates(
+    held: Held,
+    at: Settled,
+    y: Array,
+    weights: Array,
+    run_index: NDArray[np.intp],
+    objective: Objective,
+    method: str,
+    n_boot: int,
+    seed: int,
+    level: float,
+) -> tuple[Array, NDArray[np.bool_], dict[str, Any]]:
+    """Refit replicates over runs.
+
+    Parameters
+    ----------
+    held : Held
+        The law with all its terms but those that the caller left out.
+    at : Settled
+        Its optimum, where some of these may have vanished. A replicate may need them again.
+    method : {"wild", "pairs"}
+
+    Returns
+    -------
+    theta : ndarray of shape (n_boot, p)
+        Moved away from the optimum for the few runs that there are; minus infinity for a coefficient of 0.
+    gone : ndarray of shape (n_boot, n_terms)
+        Which terms have vanished.
+    record : dict
+        How it was done.
+    """
+    m, jacobian = (part[0] for part in at.held.derivatives(at.z[None]))
+    record: dict[str, Any] = {"unit": "run", "method": method, "seed": seed}
+    factor = 1.0
+    if method == "wild":
+        f = m if objective.logarithmic else np.exp(m)
+        residual = (np.log(y) if objective.logarithmic else y) - f
+        design = (jacobian if objective.logarithmic else jacobian * f).T * np.sqrt(weights)[:, None]
+        pull = None
+        if objective.kind in ("huber", "lad"):
+            pull = estimate.influence(residual, weights, len(at.z), objective)[0] * np.sqrt(weights)
+        residual, degrees = estimate.leverage_correction(design, run_index, residual * np.sqrt(weights), pull)
+        responses = estimate.wild_replicates(f, residual / np.sqrt(weights), run_index, n_boot, seed)
+        responses, drawn = np.exp(responses) if objective.logarithmic else responses, weights[None]
+        factor = estimate.widening(degrees, level)
+        record |= {"degrees_of_freedom": degrees, "widening": factor}
+    else:
+        limit = 1e-6 * estimate.condition(jacobian, weights[None])[0]
+        drawn, redrawn = estimate.pairs_replicates(
+            run_index, weights, n_boot, seed, lambda some: estimate.condition(jacobian, some) > limit
+        )
+        responses = y[None]
+        record |= {"redrawn": redrawn}
+    start = held.project(_with_all_terms(held, at, float(m.mean()))[None])
+    n = max(len(responses), len(drawn))
+    solution = estimate.minimise(held, responses, np.tile(start, (n, 1)), drawn, objective)
+    theta, gone = _without_the_vanished(held, solution, responses, drawn, objective)
+    record |= {
+        "not_converged": int((~solution.converged).sum()),
+        "largest_gradient": float(solution.gradient_norm.max(initial=0.0)),
+        "at_the_edge": int((gone & ~np.isin(np.arange(gone.shape[1]), list(held.gone))).any(-1).sum()),
+    }
+    centre = at.theta
+    lost = at.held.gone - held.gone  # about a coefficient of 0 the draws are spread as they are, and it as a whole
+    for k in lost:
+        coefficient, *exponent = held.model.columns[k]
+        theta[:, coefficient] += np.log(factor)
+        centre[[coefficient, *exponent]] = 0.0
+    factors = np.full(len(centre), factor)
+    factors[[place for k in lost for place in held.model.columns[k]]] = 1.0
+    fixed = np.isneginf(centre)
+    centre[fixed] = 0.0
+    return centre + factors * (theta - centre), gone, record
+
+
+def _with_all_terms(held: Held, at: Settled, mean: float) -> Array:
+    """Return theta of the optimum with the terms that have vanished there at a small share of the response."""
+    theta = at.theta
+    for k in at.held.gone - held.gone:
+        coefficient, *exponent = held.model.columns[k]
+        theta[coefficient] = mean + np.log(RETURN)
+        theta[exponent] = 0.3 * held.model.axes[k].scale if exponent else []
+    return theta
+
+
+def _without_the_vanished(
+    held: Held, solution: estimate.Solution, y: Array, weights: Array, objective: Objective
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return theta of each replicate, with the terms at 0 that have vanished in it, and which have."""
+    theta, value = held.place(solution.theta), solution.objective.copy()
+    n = len(theta)
+    y, weights = (np.broadcast_to(each, (n, each.shape[-1])) for each in (y, weights))
+    gone = np.zeros((n, len(held.model.columns)), dtype=bool)
+    gone[:, list(held.gone)] = True
+    for term in held.optional:
+        with np.errstate(all="ignore"):
+            share = held.model.shares(theta)[term].max(-1)
+        for pattern in np.unique(gone[share < FAINT], axis=0):
+            if (~pattern).sum() < 2:
+                continue
+            rows = np.flatnonzero((share < FAINT) & (gone == pattern).all(-1))
+            rest = held.without(*(set(np.flatnonzero(pattern).tolist()) - held.gone), term)
+            found = estimate.minimise(rest, y[rows], rest.project(theta[rows]), weights[rows], objective)
+            better = has_vanished(share[rows], value[rows], found.objective)
+            theta[rows[better]] = rest.place(found.theta[better])
+            value[rows[better]] = found.objective[better]
+            solution.converged[rows[better]] = found.converged[better]
+            norm = found.gradient_norm[better]
+            solution.gradient[rows[better]] = np.where(np.arange(held.p) == 0, norm[:, None], 0.0)
+            gone[rows[better], term] = True
+    return theta, gone
