@@ -182,7 +182,9 @@ def hold(law: Law, model: Any, fix: Mapping[str, float], tie: Mapping[str, str])
         When the conditions contradict or repeat each other, or nothing is left to fit.
     """
     rows: dict[str, Array] = {}  # of an exponent, or of the logarithm of a coefficient: it is row @ theta
-    gone = []
+    gone: list[int] = []
+    equations: list[Array] = []
+    values: list[float] = []
     for k, (term, axis, places) in enumerate(zip(law.terms, model.axes, model.columns, strict=True)):
         unit = np.eye(model.p)
         if fix.get(term.coefficient) == 0:
@@ -193,11 +195,13 @@ def hold(law: Law, model: Any, fix: Mapping[str, float], tie: Mapping[str, str])
             continue
         c = unit[places[0]] + unit[places[1]] * axis.centre / axis.scale
         a = unit[places[1]] / axis.scale
+        if term.exponent in rows:  # one exponent of two terms
+            equations.append(rows[term.exponent] - term.sign * a)
+            values.append(0.0)
         rows[term.exponent] = term.sign * a
         zero = np.log(fix.get(term.coefficient, term.reference)) if term.kind == "ratio" else np.log(term.reference)
         rows[term.coefficient] = c - a * zero
     terms = {name: term for term in law.terms for name in (term.coefficient, term.exponent)}
-    equations, values = [], []
     for name, value in fix.items():
         if name not in rows:  # of a term that is left out
             continue

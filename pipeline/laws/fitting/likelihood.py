@@ -56,16 +56,19 @@ def profile_intervals(
         variance = row @ covariance @ row
         step = covariance @ row / variance  # the least-squares fit moves along this when row @ theta grows by 1
         error = scale * np.sqrt(variance)
-        basis, known = linalg.null_space(row[None]), {0.0: theta}
+        basis, known, values = linalg.null_space(row[None]), {0.0: theta}, {0.0: -limit}
 
-        def beyond(reach: float, unit=error * step, basis=basis, known=known) -> float:
+        def beyond(reach: float, unit=error * step, basis=basis, known=known, values=values) -> float:
             """Return how far the root of the deviance is above its limit, so many standard errors away."""
-            near = min(known, key=lambda one: abs(one - reach))
-            start = known[near] + (reach - near) * unit
-            found = estimate.minimise(model, y, start[None], weights[None], objective, basis=basis)
-            if np.isfinite(found.objective[0]):
-                known[reach] = found.theta[0]
-            return float(np.sqrt(max(deviance(found.objective, lowest, n, p, objective)[0], 0.0)) - limit)
+            if reach not in values:  # another start may end elsewhere: each place has one value
+                near = min(known, key=lambda one: abs(one - reach))
+                start = known[near] + (reach - near) * unit
+                found = estimate.minimise(model, y, start[None], weights[None], objective, basis=basis)
+                if np.isfinite(found.objective[0]):
+                    known[reach] = found.theta[0]
+                distance = np.sqrt(np.maximum(deviance(found.objective, lowest, n, p, objective)[0], 0.0))
+                values[reach] = min(float(distance), 1e6) - limit  # what can't be is far away
+            return values[reach]
 
         ends: list[float | None] = []
         for sign in (-1, 1):
