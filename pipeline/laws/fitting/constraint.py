@@ -20,7 +20,7 @@ from pipeline.laws.fitting.estimate import Array
 if TYPE_CHECKING:
     from pipeline.laws.fitting.law import Law
 
-SAME = 1e-9  # an equation that is met to this is met
+ROUNDING = 1e-12  # of a direction's numbers
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Held:
         if np.linalg.matrix_rank(reduced) < len(equations):
             return None
         step = np.linalg.lstsq(reduced, values - equations @ self.origin, rcond=None)[0]
-        return Held(self.model, self.origin + self.basis @ step, self.basis @ linalg.null_space(reduced), self.gone)
+        basis = self.basis @ linalg.null_space(reduced)
+        basis[np.abs(basis) < ROUNDING] = 0.0  # what is held does not move at all
+        return Held(self.model, self.origin + self.basis @ step, basis, self.gone)
 
     def without(self, *terms: int) -> Held:
         """Return it without some terms: their coefficients are 0 and their exponents are nothing."""
@@ -81,10 +83,10 @@ class Held:
 
     @cached_property
     def optional(self) -> list[int]:
-        """The terms that can be left out: something else is there, and nothing is said of their coefficients."""
+        """The terms that can be left out: others are there and free, and nothing is said of their coefficients."""
         there = [term for term in range(len(self.model.columns)) if term not in self.gone]
-        loose = [t for t in there if abs(linalg.norm(self.basis[self.model.columns[t][0]]) - 1) < SAME]
-        return [t for t in loose if len(there) > 1 and self.model.stands_without(t)]
+        loose = [t for t in there if abs(linalg.norm(self.basis[self.model.columns[t][0]]) - 1) < 1e-9]
+        return [t for t in loose if len(there) > 1 and self.model.stands_without(t) and self.without(t).p]
 
     def place(self, z: Array) -> Array:
         """Return theta (n, p) of z (n, q)."""

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from pipeline.errors import UserError
 from pipeline.files import read_json, reading, write_json
 from pipeline.laws.fitting.intervals import interval_ends
+from pipeline.laws.fitting.terms import Beyond
 
 if TYPE_CHECKING:
     from pipeline.laws.fitting.law import Law
@@ -182,8 +183,12 @@ class Fit:
         """Return the law with its fitted numbers, as printed on a figure."""
         if self.vector is None:
             return f"{self.law}: not identified ({self.reason})"
-        values = zip(self.parameters, self.vector, strict=True)
-        return self.definition.formula({name: _natural(v, name in self.log_parameters) for name, v in values})
+        values = {}
+        for name, number in zip(self.parameters, self.vector, strict=True):
+            value = _natural(number, name in self.log_parameters)
+            lost = math.isfinite(number) and value in (0.0, math.inf) and name in self.log_parameters
+            values[name] = Beyond(number) if lost else value
+        return self.definition.formula(values)
 
     @property
     def warning(self) -> str | None:

@@ -361,25 +361,26 @@ class Law:
         ordered = self.in_order(fit.draws, vector)
         for k, q in enumerate(self.parameters):
             natural = np.exp if q.log else np.asarray
+            drawn = interval_ends(ordered[:, k], fit.level)
             with np.errstate(over="ignore", under="ignore"):
-                value = float(natural(vector[k]))
-                ends = natural(interval_ends(ordered[:, k], fit.level))
+                value, ends = float(natural(vector[k])), natural(drawn)
             if q.name in fit.fixed:
                 result[q.name] = Estimate(value, None, None, q.paper, q.unit, FIXED)
                 continue
             if q.log and np.isfinite(vector[k]) and not np.finfo(float).tiny <= value < np.inf:
-                side = LOW if value < 1 else HIGH
                 said = f"out of range: {q.name} is e^{vector[k]:.4g}, which no number can hold"
-                doubt.add(said, {q.name: (side,)})
-            known = np.isfinite(ends) & ((ends > 0) | (not q.log))
+                doubt.add(said, {q.name: (LOW if value < 1 else HIGH,)})
             already = doubt.open.get(q.name, set())
-            opened = {end for end, closed in zip((LOW, HIGH), known, strict=True) if not closed} - already
-            if opened and len(fit.draws):
-                where = " and ".join({LOW: "below", HIGH: "above"}[end] for end in (LOW, HIGH) if end in opened)
+            reaches = {LOW: q.log and ends[0] == 0, HIGH: ends[1] == np.inf}  # 0, or more than a number can hold
+            opened = {
+                side for side, end in zip((LOW, HIGH), drawn, strict=True) if reaches[side] or not np.isfinite(end)
+            }
+            if opened - already and len(fit.draws):
+                where = " and ".join({LOW: "below", HIGH: "above"}[side] for side in (LOW, HIGH) if side in opened)
                 doubt.add(f"{q.name}: its interval is open {where}", {q.name: opened})
             low, high = (
-                float(end) if closed and side not in already else None
-                for side, end, closed in zip((LOW, HIGH), ends, known, strict=True)
+                float(end) if np.isfinite(end) and side not in opened | already else None
+                for side, end in zip((LOW, HIGH), ends, strict=True)
             )
             shown = value if np.isfinite(value) and (value > 0 or not q.log or vector[k] == -np.inf) else None
             result[q.name] = Estimate(shown, low, high, q.paper, q.unit, doubt.finding(q.name))

@@ -77,17 +77,35 @@ def replicates(
         "largest_gradient": float(solution.gradient_norm.max(initial=0.0)),
         "at_the_edge": int((gone & ~np.isin(np.arange(gone.shape[1]), list(held.gone))).any(-1).sum()),
     }
-    centre = at.theta
-    lost = at.held.gone - held.gone  # about a coefficient of 0 the draws are spread as they are, and it as a whole
-    for k in lost:
-        coefficient, *exponent = held.model.columns[k]
-        theta[:, coefficient] += np.log(factor)
-        centre[[coefficient, *exponent]] = 0.0
-    factors = np.full(len(centre), factor)
-    factors[[place for k in lost for place in held.model.columns[k]]] = 1.0
-    fixed = np.isneginf(centre)
-    centre[fixed] = 0.0
-    return centre + factors * (theta - centre), gone, record
+    for pattern in np.unique(gone, axis=0):
+        rows = (gone == pattern).all(-1)
+        theta[rows] = _widened(_centre(held, at, pattern, y, weights, objective), theta[rows], factor)
+    return theta, gone, record
+
+
+def _centre(
+    held: Held, at: Settled, pattern: NDArray[np.bool_], y: Array, weights: Array, objective: Objective
+) -> Array:
+    """Return theta of the optimum of the points without the terms of a pattern too: where such replicates lie about."""
+    more = set(np.flatnonzero(pattern).tolist()) - at.held.gone
+    rest = at.held.without(*more) if more else at.held
+    found = rest.project(at.theta[None])
+    if more:
+        found = estimate.minimise(rest, y, found, weights[None], objective).theta
+    centre = rest.place(found)[0]
+    for k in rest.gone:
+        centre[list(held.model.columns[k][1:])] = np.nan
+    return centre
+
+
+def _widened(centre: Array, theta: Array, factor: float) -> Array:
+    """Return replicates moved away from their centre; an exponent that is nothing there stays as it is."""
+    there = np.isfinite(centre)
+    moved = theta + np.where(
+        np.isneginf(centre), np.log(factor), 0.0
+    )  # a coefficient about 0 is so many times as large
+    moved[:, there] = centre[there] + factor * (theta[:, there] - centre[there])
+    return moved
 
 
 def _with_all_terms(held: Held, at: Settled, mean: float) -> Array:

@@ -44,4 +44,24 @@ def plain(number: str) -> str:
     ('8.80e13', '2.1e-5', '482')
     """
     mantissa, _, exponent = number.partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent else number
+    return f"{mantissa}e{int(exponent)}" if mantissa and exponent else number
+
+
+class Beyond(float):
+    """What no number can hold, written by its logarithm.
+
+    Examples
+    --------
+    >>> f"{Beyond(1147.3):.3g}"
+    'e^1.15e+03'
+    """
+
+    def __new__(cls, logarithm: float) -> Beyond:
+        """Make infinity, or 0, that knows its logarithm."""
+        made = super().__new__(cls, float("inf") if logarithm > 0 else 0.0)
+        made.logarithm = logarithm
+        return made
+
+    def __format__(self, form: str) -> str:
+        """Return e^ and the logarithm."""
+        return f"e^{self.logarithm:{form}}"
