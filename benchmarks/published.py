@@ -1,9 +1,10 @@
-"""Published points and fits under this tool: is our objective at or below the published one?
+"""Published points and fits under this tool: is our objective at or below the published one, of the same form?
 
 Download the data yourself (they belong to their authors), then
 
 python -m benchmarks.published --chinchilla FILE    svg_extracted_data.csv of epoch-research/analyzing-chinchilla
 python -m benchmarks.published --gadre FOLDER       exp_data/models of mlfoundations/scaling
+python -m benchmarks.published --misfitting FILE    data/scaling_results_last_ckpt_only.csv of hadasah/scaling_laws
 python -m benchmarks.published --porian FILE        summary_df.pickle.xz of formll/resolving-scaling-law-discrepancies
 
 A pickle can run code when it is read: take it from its authors only.
@@ -23,12 +24,14 @@ from scipy import optimize
 
 from pipeline.errors import UserError, command
 from pipeline.laws import FORMULAS
-from pipeline.laws.fitting.fit import Fit
+from pipeline.laws.fitting.fit import Fit, short
 from pipeline.laws.fitting.point_table import read_points
 
 # E, A, B, alpha, beta as printed: Besiroglu et al. 2024, Table 1; Hoffmann et al. 2022, Eq 10.
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
+MISFITTING = {"free": 0.00502165, "alpha = beta": 0.0052437}  # objectives of 261 rows, as published
+LARGE = 1e9  # Gadre et al.'s models of more parameters are held out
 OUTLIERS = 5  # points of highest loss that Besiroglu et al. leave out
 
 
@@ -46,12 +49,13 @@ def huber(p: dict[str, float], n: np.ndarray, d: np.ndarray, loss: np.ndarray, d
 def line(name: str, fit: Fit, ours: float | None, theirs: float | None, seconds: float) -> str:
     """Return a row of the table."""
     numbers = "; ".join(
-        f"{q} {e.estimate:.4g}" + ("" if e.low is None else f" ({e.low:.4g} to {e.high:.4g})")
+        f"{q} {e.estimate:.4g}" + ("" if e.low is e.high is None else f" ({short(e.low)} to {short(e.high)})")
         for q, e in fit.parameters.items()
         if e.estimate is not None
     )
     shown = (f"{value:.6g}" if value is not None else "-" for value in (theirs, ours))
-    return f"| {name} | {fit.n_points} | {' | '.join(shown)} | {numbers or fit.reason} | {seconds:.1f} |"
+    said = f"{numbers} ({fit.reason})" if numbers and fit.reason else numbers or fit.reason
+    return f"| {name} | {fit.n_points} | {' | '.join(shown)} | {said} | {seconds:.1f} |"
 
 
 def chinchilla(path: str) -> list[str]:
@@ -69,39 +73,70 @@ def chinchilla(path: str) -> list[str]:
         n = points["Model Size"].to_numpy(dtype=float)
         d = points["Training FLOP"].to_numpy(dtype=float) / (6 * n)
         y = points["loss"].to_numpy(dtype=float)
-        ours = huber({q: fit.value(q) for q in fit.parameters}, n, d, y)
+        ours = huber({q: e.estimate for q, e in fit.parameters.items()}, n, d, y)
         for source, p in (("Besiroglu", BESIROGLU), ("Hoffmann", HOFFMANN)):
             rows.append(line(f"chinchilla, {bootstrap}, against {source}", fit, ours, huber(p, n, d, y), taken))
     return rows
 
 
+def misfitting(path: str) -> list[str]:
+    """Fit the last losses of Li et al. 2025, (Mis)Fitting, with the exponents free and with one for both."""
+    points = read_points(path)
+    points = points.assign(run=range(len(points)))  # two rows are the same
+    rows = []
+    for name, tie in (("free", None), ("alpha = beta", {"alpha": "beta"})):
+        begun = time.perf_counter()
+        fit = FORMULAS["chinchilla"].fit(points, columns={"n_params": "N", "n_tokens": "D"}, tie=tie, n_boot=0)
+        rows.append(line(f"Misfitting, {name}", fit, fit.objective, MISFITTING[name], time.perf_counter() - begun))
+    return rows
+
+
 def gadre(folder: str) -> list[str]:
-    """Fit Gadre et al.'s models; their form is ours with alpha = beta, by least squares of the loss."""
+    """Fit Gadre et al.'s models in their form by least squares of the loss; then their five small ones alone.
+
+    Those are the four smallest sizes at 20 tokens a parameter and the smallest at 320; the largest runs are held out.
+    """
     records = []
     for path in sorted(Path(folder).glob("*.json")):
         record = json.loads(path.read_text())
         settings, own = record["hyperparameters"], record["dataset_name"].split("_")[0]
         losses = {result["val_data"][0].split("/")[-2]: result["loss"] for result in record["results"]}
-        held_out = [loss for name, loss in losses.items() if "c4_val" in name] or [None]
-        records.append((own, settings["params"], settings["tokens"], held_out[0]))
-    table = pd.DataFrame(records, columns=["data", "n_params", "n_tokens", "loss"]).dropna()
+        on_c4 = [loss for name, loss in losses.items() if "c4_val" in name] or [None]
+        records.append((own, settings["params"], settings["tokens"], settings["chinchilla_multiplier"], on_c4[0]))
+    table = pd.DataFrame(records, columns=["data", "n_params", "n_tokens", "multiplier", "loss"]).dropna()
     if table.empty:
         raise UserError(f"--gadre {folder}: no .json of a model with a loss on c4_val is there")
     rows = []
     for name, points in table.groupby("data"):
-        n, d, y = (points[column].to_numpy(dtype=float) for column in ("n_params", "n_tokens", "loss"))
-        found = [
-            optimize.curve_fit(
-                lambda x, e, a, b, slope: e + a * x[0] ** -slope + b * x[1] ** -slope, (n, d), y, start, maxfev=20000
-            )[0]
-            for start in ((1.0, 100.0, 100.0, 0.3), (2.0, 300.0, 1000.0, 0.3))
-        ]
-        theirs = min(float(np.mean((y - e - a * n**-s - b * d**-s) ** 2)) for e, a, b, s in found)
-        begun = time.perf_counter()
-        fit = FORMULAS["chinchilla"].fit(points, objective="mse")
-        taken = time.perf_counter() - begun
-        rows.append(line(f"Gadre, trained on {name}, loss on C4, mse", fit, fit.objective, theirs, taken))
+        large = points.n_params > LARGE
+        usual = ~large & (points.multiplier == 1)
+        five = usual | ((points.multiplier == 16) & (points.n_params == points.n_params.min()))
+        for which, some in (("all models", points), ("five small models", points[five])):
+            begun = time.perf_counter()
+            fit = FORMULAS["gadre"].fit(some, n_boot=0)
+            taken = time.perf_counter() - begun
+            rows.append(line(f"Gadre, trained on {name}, {which}", fit, fit.objective, least_squares(some), taken))
+        held = points[large]
+        error = fit.predict(n_params=held.n_params.to_numpy(), n_tokens=held.n_tokens.to_numpy()) / held.loss - 1
+        said = ", ".join(
+            f"{n:.2g} on {d:.2g}: {e:+.2%}" for n, d, e in zip(held.n_params, held.n_tokens, error, strict=True)
+        )
+        rows.append(
+            f"| Gadre, trained on {name}, error of the five small models' fit | {len(held)} | - | - | {said} | |"
+        )
     return rows
+
+
+def least_squares(points: pd.DataFrame) -> float:
+    """Return the mean square that `scipy.optimize.curve_fit` leaves in the form of Gadre et al."""
+    n, d, y = (points[column].to_numpy(dtype=float) for column in ("n_params", "n_tokens", "loss"))
+    least = np.inf
+    for start in ((1.0, 100.0, 100.0, 0.3), (2.0, 300.0, 1000.0, 0.3)):
+        e, a, b, s = optimize.curve_fit(
+            lambda x, e, a, b, slope: e + a * x[0] ** -slope + b * x[1] ** -slope, (n, d), y, start, maxfev=20000
+        )[0]
+        least = min(least, float(np.mean((y - e - a * n**-s - b * d**-s) ** 2)))
+    return least
 
 
 def porian(path: str) -> list[str]:
@@ -132,11 +167,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.published", description=__doc__.split("\n")[0])
     parser.add_argument("--chinchilla", metavar="CSV")
     parser.add_argument("--gadre", metavar="FOLDER")
+    parser.add_argument("--misfitting", metavar="CSV")
     parser.add_argument("--porian", metavar="PICKLE")
     options = parser.parse_args(argv)
     print("| data | points | published objective (Porian: exponent) | ours | parameters, 95 % | seconds |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for make, path in ((chinchilla, options.chinchilla), (gadre, options.gadre), (porian, options.porian)):
+    for make in (chinchilla, gadre, misfitting, porian):
+        path = getattr(options, make.__name__)
         if path is not None:
             print("\n".join(make(path)), flush=True)
 

@@ -103,7 +103,8 @@ BAD = {
     "hold out in other words": (sizes(), ["--hold-out", "smallest=2"], ["largest=K"]),
     "hold out none": (sizes(), ["--hold-out", "largest=0"], ["largest=K"]),
     "unknown objective": (sizes(), ["--objective", "l1"], ["'l1'", "huber, lad, mse_log, mse"]),
-    "delta": (sizes(), ["--delta", "0"], ["delta", "positive"]),
+    "delta": (sizes(), ["--objective", "huber", "--delta", "0"], ["delta", "positive"]),
+    "delta of another objective": (sizes(), ["--delta", "0.01"], ["--delta 0.01", "mse_log", "only huber"]),
     "delta not a number": (sizes(), ["--delta", "x"], ["--delta", "'x'"]),
     "bootstrap": (sizes(), ["--bootstrap", "block"], ["'block'", "wild or pairs"]),
     "n-boot": (sizes(), ["--n-boot", "-1"], ["--n-boot", "must be 0", "at least 39"]),
@@ -171,10 +172,10 @@ def test_a_file_that_can_not_be_written(csv, tmp_path, capsys, option: str) -> N
     [
         (sizes().assign(n_params=1e6), ["'n_params'", "one value only"]),
         (sizes(1), ["'n_params'"]),
-        (sizes().assign(loss=lambda t: t.loss.to_numpy()[::-1].copy()), ["alpha_N is negative"]),
+        (sizes().assign(loss=3.0), ["'loss'", "one value only"]),
     ],
 )
-def test_not_identified_is_exit_3_with_nulls(csv, tmp_path, capsys, table: pd.DataFrame, words: list[str]) -> None:
+def test_no_optimum_is_exit_3_with_nulls(csv, tmp_path, capsys, table: pd.DataFrame, words: list[str]) -> None:
     out = tmp_path / "fit.json"
     assert fit("L_N", csv(table), "--out", str(out)) == 3
     record = json.loads(out.read_text())

@@ -41,12 +41,20 @@ def test_aic_is_the_normal_likelihoods() -> None:
     assert other.aic - one.aic == pytest.approx(exact(other, 4) - exact(one, 5), rel=1e-9)
 
 
-def test_a_law_that_is_not_identified_has_no_numbers() -> None:
+def test_a_law_without_an_optimum_has_no_numbers() -> None:
+    n = np.geomspace(1e6, 1e9, 8)
+    rows = pd.DataFrame({"n_params": n, "steps": [1e3, 1e4] * 4, "loss": (8.8e13 / n) ** 0.076})
+    power, other = compare(rows.assign(n_tokens=20 * n), {name: (FORMULAS[name], {}) for name in ("L_N", "chinchilla")})
+    assert power.identified and not other.found and not other.identified and "flat direction" in other.reason
+    assert other.aic is None and other.delta_aic is None and other.structure == {}
+
+
+def test_a_law_that_is_not_identified_has_its_numbers() -> None:
     n = np.geomspace(1e6, 1e9, 8)
     rows = pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076})
     power, constant = compare(rows, {name: (FORMULAS[name], {}) for name in ("L_N", "power_plus_constant")})
-    assert power.identified and not constant.identified and constant.reason
-    assert constant.aic is None and constant.delta_aic is None and constant.structure == {}
+    assert power.identified and constant.found and not constant.identified and constant.reason
+    assert constant.rms_ln < 1e-9 and constant.aic is not None and constant.structure
 
 
 def test_laws_of_another_response_are_refused() -> None:

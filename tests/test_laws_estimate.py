@@ -9,6 +9,7 @@ from scipy import optimize
 
 from pipeline.laws import FORMULAS
 from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.draws import wild_replicates
 from pipeline.laws.fitting.estimate import OBJECTIVES, Objective
 from pipeline.laws.fitting.forms import Axis, Logarithm, PowerSum, SoftMaximum
 from pipeline.laws.fitting.separable import positive_least_squares, variable_projection
@@ -219,7 +220,7 @@ def test_leverage_is_that_of_the_hat_matrix() -> None:
 
 def test_wild_replicates_keep_runs_together() -> None:
     runs = np.array([0, 0, 1, 2, 2])
-    draws = estimate.wild_replicates(np.zeros(5), np.ones(5), runs, 4000, seed=0)
+    draws = wild_replicates(np.zeros(5), np.ones(5), ["a", "b", "c"], runs, 4000, seed=0)
     assert (draws[:, 0] == draws[:, 1]).all() and (draws[:, 3] == draws[:, 4]).all()
     assert draws.mean(0) == pytest.approx(np.zeros(5), abs=0.06) and draws.var(0) == pytest.approx(np.ones(5), abs=0.06)
 

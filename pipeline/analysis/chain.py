@@ -10,7 +10,6 @@ what noise adds to the estimates it added to the estimate itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,10 @@ import pandas as pd
 
 from pipeline.laws.algebra.efficiency import minimum_compute, minimum_steps
 from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.draws import normals
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.run_noise import noise_about, normals, run_noise
+from pipeline.laws.fitting.run_noise import noise_about, run_noise
 from pipeline.laws.formulas.frontier import Curves, best_sizes, computes, falling
 
 Replicates = tuple[Array, dict[str, Any]]

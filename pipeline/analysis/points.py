@@ -17,8 +17,8 @@ from pipeline.analysis.chain import Replicates, efficient, frontier_trend, learn
 from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
 from pipeline.laws.algebra.efficiency import minimum_compute, minimum_steps
-from pipeline.laws.formulas.critical_batch import loss_levels, scan_points
 from pipeline.laws.fitting.fit import Fit
+from pipeline.laws.formulas.critical_batch import loss_levels, scan_points
 from pipeline.laws.formulas.frontier import frontier
 
 LEAST_EPOCHS = 2.0
@@ -85,7 +85,7 @@ class NotIdentified(Exception):
 
 
 def batch_scans(given: Inputs) -> pd.DataFrame:
-    """Return the steps and tokens that each run of `batches` needed to reach each loss level: B_crit(L), Eq 5.1, 5.3."""
+    """Return what each run of `batches` needed to reach each loss level, in steps and tokens: B_crit(L), Eq 5.1, 5.3."""
     batches = fitted_rows(given.sweeps["batches"])
     scan = scan_points(batches, loss_levels(batches))
     if scan.empty:

@@ -26,7 +26,7 @@ from pipeline.errors import UserError
 from pipeline.laws.algebra.efficiency import Laws
 from pipeline.laws.command import remarks
 from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.fit import NOT_IDENTIFIED, Fit
+from pipeline.laws.fitting.fit import Fit
 from pipeline.laws.fitting.intervals import interval_ends
 from pipeline.laws.fitting.point_table import UNITS
 from pipeline.laws.formulas.chinchilla import best_split
@@ -115,7 +115,7 @@ def allocate(fits: Sequence[Fit], flops: ArrayLike) -> list[Allocation]:
     ------
     UserError
         For a law that says nothing of the split (L(N) alone), L_N_S or B_crit without the other, two fits of one
-        law, a budget that is not positive, or a fit that is not identified (exit code 3).
+        law, a budget that is not positive, or a fit without an optimum (exit code 3).
 
     Examples
     --------
@@ -135,8 +135,7 @@ def allocate(fits: Sequence[Fit], flops: ArrayLike) -> list[Allocation]:
         raise UserError(f"flops: {c.min():g} must be at least 1; budgets are in FLOP, not in PF-days")
     by_law: dict[str, Fit] = {}
     for fit in fits:
-        if not fit.identified or fit.vector is None:
-            raise UserError(f"{fit.law} is not identified: {fit.reason}", exit_code=NOT_IDENTIFIED)
+        fit.require()
         if fit.law in by_law:
             raise UserError(f"{fit.law}: two fits of this law are given; one is needed")
         by_law[fit.law] = fit
@@ -188,7 +187,7 @@ def _with_intervals(name: str, convention: str, fits: Sequence[Fit], flops: Arra
         drawn = rule(draws, flops) if n else {}
         values = {}
         for key, estimate in estimates.items():
-            low, high = interval_ends(drawn[key]) if n else np.full((2, len(flops)), np.nan)
+            low, high = interval_ends(drawn[key], fits[0].level) if n else np.full((2, len(flops)), np.nan)
             values[key] = (np.array(estimate[0]), np.array(low), np.array(high))
     outside = _outside(fits, {"flops": flops} | {key: ends[0] for key, ends in values.items()})
     problems = []

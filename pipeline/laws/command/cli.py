@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,9 +20,20 @@ from pipeline.files import write_json, writing
 from pipeline.laws.command import remarks
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.compare import compare, table
-from pipeline.laws.fitting.fit import NOT_IDENTIFIED, Fit, load_fit
+from pipeline.laws.fitting.fit import NO_OPTIMUM, Fit, load_fit, short
 from pipeline.laws.fitting.law import Law, check_bootstrap
-from pipeline.laws.fitting.point_table import COUNTED, INFINITE, UNITS, choose_rows, is_number, read_points
+from pipeline.laws.fitting.point_table import (
+    COUNTED,
+    INFINITE,
+    UNITS,
+    choose_rows,
+    drop_highest,
+    in_units,
+    is_number,
+    read_points,
+    rename,
+    strange_unit,
+)
 from pipeline.laws.formulas import FORMULAS
 
 INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
@@ -70,6 +83,13 @@ def main_parser() -> argparse.ArgumentParser:
     one.add_argument("law", metavar="LAW", help=", ".join(FORMULAS))
     add_points(one)
     one.add_argument("--objective", help="huber, lad, mse_log or mse; the law's source decides if not given")
+    one.add_argument(
+        "--fix", action="append", default=[], metavar="NAME=VALUE", help="keep a parameter at a value; may repeat"
+    )
+    one.add_argument(
+        "--tie", action="append", default=[], metavar="NAME=NAME", help="a parameter equals another, or 1.2*NAME"
+    )
+    one.add_argument("--level", type=float, default=95.0, help="of the intervals, in per cent (default 95)")
     one.add_argument("--bootstrap", default="wild", help="wild (default) or pairs: how runs are resampled")
     one.add_argument("--n-boot", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
     one.add_argument("--seed", type=int, default=0, help="of the bootstrap")
@@ -77,7 +97,7 @@ def main_parser() -> argparse.ArgumentParser:
     one.add_argument("--plot", metavar="FILE", help="figure to write: .png, .svg or .pdf")
     one.add_argument("--json", action="store_true", help="print the JSON and not the table")
 
-    one = commands.add_parser("predict", help="what a fitted law says at given inputs, with a 95 %% interval")
+    one = commands.add_parser("predict", help="what a fitted law says at given inputs, with its interval")
     one.add_argument("fit", metavar="fit.json")
     for name in INPUTS:
         one.add_argument(f"--{name.replace('_', '-')}", nargs="+", type=float, metavar="VALUE", help=UNITS.get(name))
@@ -99,14 +119,20 @@ def main_parser() -> argparse.ArgumentParser:
 
 def add_points(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is fitted."""
-    parser.add_argument("points", metavar="points.csv", help="a row a point: CSV, or parquet")
-    parser.add_argument("--delta", type=float, default=1e-3, help="Huber's width in ln y (default 1e-3)")
+    parser.add_argument("points", metavar="points.csv", help="a row a point: CSV, JSON lines or parquet")
+    parser.add_argument("--delta", type=float, help="of --objective huber: its width in ln y (default 1e-3)")
     parser.add_argument("--weights", metavar="COLUMN", help="positive weights")
     parser.add_argument(
         "--column", action="append", default=[], metavar="NAME=COLUMN", help="the table's name of a column; may repeat"
     )
     parser.add_argument(
         "--where", action="append", default=[], metavar="CONDITION", help="rows to fit, such as 'loss < 5'; may repeat"
+    )
+    parser.add_argument(
+        "--drop-highest", action="append", default=[], metavar="COLUMN=K", help="leave out the rows of the K highest"
+    )
+    parser.add_argument(
+        "--unit", action="append", default=[], metavar="NAME=NUMBER", help="a column is in units of so many; may repeat"
     )
     parser.add_argument("--x", metavar="NAME", help="which column is x of power_plus_constant and power")
     parser.add_argument("--hold-out", metavar="largest=K", help="fit without the K largest and report the error there")
@@ -172,6 +198,63 @@ def same_file(one: Path, other: Path) -> bool:
         return one == other
 
 
+def find_delta(delta: float | None, objective: str | None, laws: Sequence[Law]) -> float:
+    """Return Huber's width, or say that another objective has none."""
+    kinds = {objective or law.objective for law in laws}
+    if delta is not None and "huber" not in kinds:
+        raise UserError(f"--delta {delta:g}: the objective is {', '.join(sorted(kinds))}; only huber has a width")
+    return 1e-3 if delta is None else delta
+
+
+def find_numbers(option: str, given: Sequence[str]) -> dict[str, float]:
+    """Return name -> number, from NAME=NUMBER options."""
+    found: dict[str, float] = {}
+    for one in given:
+        name, equals, number = (part.strip() for part in one.partition("="))
+        if not equals or not name or not is_number(number):
+            raise UserError(f"{option} {one!r}: NAME=NUMBER is needed")
+        if name in found:
+            raise UserError(f"{option} {one!r}: {name} is already {found[name]:g}")
+        found[name] = float(number)
+    return found
+
+
+def find_ties(given: Sequence[str]) -> dict[str, str]:
+    """Return name -> what it is tied to, from NAME=NAME options."""
+    found: dict[str, str] = {}
+    for one in given:
+        name, equals, other = (part.strip() for part in one.partition("="))
+        if not (equals and name and other):
+            raise UserError(f"--tie {one!r}: NAME=NAME or NAME=NUMBER*NAME is needed, such as alpha=beta")
+        if name in found:
+            raise UserError(f"--tie {one!r}: {name} is already tied to {found[name]}")
+        found[name] = other
+    return found
+
+
+def find_points(options: argparse.Namespace, columns: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the rows to fit, and what is to be recorded of how they were chosen."""
+    table = read_points(options.points)
+    points = choose_rows(table, options.where, columns)
+    record: dict[str, Any] = {}
+    if options.where:
+        record |= {"where": options.where}
+    highest = find_numbers("--drop-highest", options.drop_highest)
+    if highest:
+        points = drop_highest(points, highest, columns)
+        record |= {"drop_highest": highest}
+    if record:
+        record |= {"rows_left_out": len(table) - len(points)}
+    units = find_numbers("--unit", options.unit)
+    if units:
+        points = in_units(points, units, columns)
+        record |= {"unit": units}
+    strange = strange_unit(rename(points, {ours: theirs for ours, theirs in columns.items() if theirs in points}))
+    if strange:
+        print(f"warning: {options.points}: {strange}", file=sys.stderr)
+    return points, record
+
+
 def find_hold_out(option: str | None) -> int:
     """Return K of largest=K."""
     if option is None:
@@ -201,7 +284,7 @@ def show(value: Any) -> None:
 
 
 def run_fit(options: argparse.Namespace) -> int:
-    """Fit one law; 3 when the points don't identify it."""
+    """Fit one law; 3 when there is no optimum."""
     law = find_law(options.law)
     columns = find_columns(options.column, law, options.x)
     hold_out = find_hold_out(options.hold_out)
@@ -211,22 +294,27 @@ def run_fit(options: argparse.Namespace) -> int:
         from pipeline.laws.command.plot import check_plot, plot
 
         check_plot(options.plot)
-    check_bootstrap(options.bootstrap, options.n_boot, options.seed)
-    table = read_points(options.points)
-    points = choose_rows(table, options.where, columns)
-    fit = law.fit(
-        points,
-        objective=options.objective,
-        delta=options.delta,
-        weights=options.weights,
-        bootstrap=options.bootstrap,
-        n_boot=options.n_boot,
-        seed=options.seed,
-        hold_out=hold_out,
-        columns=columns,
-    )
-    if options.where:
-        fit.details |= {"where": options.where, "rows_left_out": len(table) - len(points)}
+    level = options.level / 100
+    check_bootstrap(options.bootstrap, options.n_boot, options.seed, level)
+    delta = find_delta(options.delta, options.objective, [law])
+    fix, tie = find_numbers("--fix", options.fix), find_ties(options.tie)
+    points, record = find_points(options, columns)
+    with naming(options.points):
+        fit = law.fit(
+            points,
+            objective=options.objective,
+            delta=delta,
+            weights=options.weights,
+            bootstrap=options.bootstrap,
+            n_boot=options.n_boot,
+            seed=options.seed,
+            hold_out=hold_out,
+            columns=columns,
+            fix=fix,
+            tie=tie,
+            level=level,
+        )
+    fit.details |= record
     if options.plot:
         write("--plot", options.plot, lambda path: plot(fit, points, path))
     if options.out:
@@ -235,17 +323,37 @@ def run_fit(options: argparse.Namespace) -> int:
         show(fit.to_dict())
     else:
         emit(summary(fit))
-    if not fit.identified:
+    if not fit.found:
         print(f"error: {fit.law} is not identified: {fit.reason}", file=sys.stderr)
-        return NOT_IDENTIFIED
+        return NO_OPTIMUM
+    warn([fit])
     return 0
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let an error that names a column, a row or a line of the points name their file too."""
+    try:
+        yield
+    except UserError as error:
+        if re.match(r"(column|line|row) ", str(error)):
+            raise UserError(f"{path}: {error}", error.exit_code) from error
+        raise
+
+
+def warn(fits: Sequence[Fit]) -> None:
+    """Say on standard error which optima are not identified."""
+    for fit in fits:
+        if fit.warning:
+            print(f"warning: {fit.warning}", file=sys.stderr)
 
 
 def summary(fit: Fit) -> str:
     """Return what a reader wants to know of a fit."""
     delta = f", delta {fit.delta:g}" if fit.delta is not None else ""
     lines = [fit.formula(), f"({fit.equation})", "", fit.table(), ""]
-    left_out = f" ({fit.details['rows_left_out']} rows left out by --where)" if "where" in fit.details else ""
+    options = [f"--{key.replace('_', '-')}" for key in ("where", "drop_highest") if key in fit.details]
+    left_out = f" ({fit.details['rows_left_out']} rows left out by {' and '.join(options)})" if options else ""
     lines.append(f"points {fit.n_points}, runs {fit.n_runs}{left_out}")
     lines += [f"derived: {how}" for how in fit.details.get("derived", [])]
     if fit.objective is not None:
@@ -259,9 +367,10 @@ def summary(fit: Fit) -> str:
     if fit.bootstrap.get("note"):
         lines.append(f"no interval: {fit.bootstrap['note']}")
     elif fit.bootstrap:
-        lines.append(f"95 % intervals: {fit.bootstrap['replicates']} {fit.bootstrap['method']} replicates over runs")
+        of = f"{fit.bootstrap['replicates']} {fit.bootstrap['method']} replicates over runs"
+        lines.append(f"{100 * fit.level:g} % intervals: {of}")
     for name, ends in fit.likelihood.items():
-        lines.append(f"likelihood interval of {name}: {ends}")
+        lines.append(f"likelihood interval of {name}: {' to '.join(map(short, ends))}")
     for one in fit.details.get("left_out", []):
         lines.append(f"left out at {one['flops']:.3g} FLOP: {one['reason']}")
     if fit.held_out:
@@ -313,15 +422,18 @@ def run_predict(options: argparse.Namespace) -> int:
         for one, problem, out in zip(records, problems, outside, strict=True):
             one |= {"problem": problem, "outside_range": remarks.record(out)}
         known = fit.to_dict()["ranges"] or None
-        head = {"law": fit.law, "response": response, "unit": unit, "level": 0.95, "fitted_range": known}
-        show({**head, "predictions": records})
+        head = {"law": fit.law, "response": response, "unit": unit, "level": fit.level, "fitted_range": known}
+        show({**head, "identified": fit.identified, "reason": fit.reason, "predictions": records})
     else:
         lines = [rows.to_string(index=False, float_format=lambda value: f"{value:.6g}", na_rep="-")]
-        lines.append(f"{response} in {unit}; low and high: 95 % interval of the law, without the noise of a run")
+        lines.append(
+            f"{response} in {unit}; low and high: {100 * fit.level:g} % interval of the law, without the noise of a run"
+        )
         for k, (problem, out) in enumerate(zip(problems, outside, strict=True), 1):
             lines += [f"line {k}: {one}" for one in (problem, remarks.sentence(out)) if one]
         lines += [] if fit.ranges else [remarks.UNKNOWN]
         emit("\n".join(lines))
+    warn([fit])
     return 0
 
 
@@ -338,16 +450,18 @@ def check_input(name: str, value: float) -> None:
 
 def run_allocate(options: argparse.Namespace) -> int:
     """Print what each law says of the budgets."""
-    found = allocate([read_fit(path) for path in options.fits], options.flops)
+    fits = [read_fit(path) for path in options.fits]
+    found = allocate(fits, options.flops)
     if options.json:
         show([one.to_dict() for one in found])
     else:
         emit("\n\n".join(one.table() for one in found))
+    warn(fits)
     return 0
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    """Print how the laws fare on the same points; 3 when none of them is identified."""
+    """Print how the laws fare on the same points; 3 when none of them has an optimum."""
     names = list(dict.fromkeys(name.strip() for part in options.laws for name in part.split(",") if name.strip()))
     if not names:
         raise UserError(f"--laws {' '.join(options.laws)}: names of laws are needed, such as chinchilla,L_N_D")
@@ -356,8 +470,10 @@ def run_compare(options: argparse.Namespace) -> int:
     check_outputs({"--out": options.out}, {"the points": options.points})
     hold_out = find_hold_out(options.hold_out)
     chosen = {name: (law, find_columns(options.column, law, options.x)) for name, law in laws.items()}
-    points = choose_rows(read_points(options.points), options.where, next(iter(chosen.values()))[1])
-    found = compare(points, chosen, options.objective, options.delta, hold_out, weights=options.weights)
+    delta = find_delta(options.delta, options.objective, list(laws.values()))
+    points, _ = find_points(options, next(iter(chosen.values()))[1])
+    with naming(options.points):
+        found = compare(points, chosen, options.objective, delta, hold_out, weights=options.weights)
     records = [one.to_dict() for one in found]
     if options.out:
         write("--out", options.out, lambda path: write_json(path, records))
@@ -365,7 +481,10 @@ def run_compare(options: argparse.Namespace) -> int:
         show(records)
     else:
         emit(table(found))
-    return 0 if any(one.identified for one in found) else NOT_IDENTIFIED
+    for one in found:
+        if one.reason:
+            print(f"warning: {one.law} is not identified: {one.reason}", file=sys.stderr)
+    return 0 if any(one.found for one in found) else NO_OPTIMUM
 
 
 COMMANDS = {"fit": run_fit, "predict": run_predict, "allocate": run_allocate, "compare": run_compare}

@@ -28,9 +28,10 @@ COLUMNS = ("n_params", "n_tokens", "flops", "steps", "position")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One law on the common points; numbers are None where the law is not identified or nothing was held out."""
+    """One law on the common points; numbers are None where the law has no optimum or nothing was held out."""
 
     law: str
+    found: bool
     identified: bool
     reason: str | None
     formula: str
@@ -132,8 +133,8 @@ def _describe(fit: Fit, law: Law, rows: pd.DataFrame, held: pd.DataFrame, column
         ("rms_ln", "r_squared", "aic", "delta_aic", "held_out_rms_ln", "held_out_largest")
     )
     structure: dict[str, dict[str, float | None]] = {}
-    p = len(law.parameters)
-    if fit.identified:
+    p = fit.n_free
+    if fit.found:
         residual = _residual(fit, law, rows, columns)
         mean_square = float(np.mean(residual**2))
         numbers |= {"rms_ln": mean_square**0.5, "r_squared": fit.r_squared}
@@ -145,6 +146,7 @@ def _describe(fit: Fit, law: Law, rows: pd.DataFrame, held: pd.DataFrame, column
         structure = residual_structure(residual, rename(rows, columns))
     return Comparison(
         law=fit.law,
+        found=fit.found,
         identified=fit.identified,
         reason=fit.reason,
         formula=fit.formula(),
@@ -213,7 +215,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     for one in comparisons:
-        lines.append(f"{one.law}: {one.formula}" if one.identified else one.formula)
+        lines.append(f"{one.law}: {one.formula}" if one.found else one.formula)
         for column, shown in one.structure.items():
             r, z, p = ("-" if v is None else f"{v:.3g}" for v in shown.values())
             lines.append(f"  residuals against {column}: correlation {r}, runs test z = {z} (p = {p})")

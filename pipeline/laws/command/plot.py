@@ -31,7 +31,7 @@ def check_plot(path: str | Path) -> Path:
 
 
 def plot(fit: Fit, points: pd.DataFrame, path: str | Path) -> None:
-    """Write the figure, whole or not at all; an unidentified law shows its points and the reason.
+    """Write the figure, whole or not at all; a law without an optimum shows its points and the reason.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def plot(fit: Fit, points: pd.DataFrame, path: str | Path) -> None:
             _law(left, fit, table)
             _residuals(right, fit, table)
         title = fit.formula() if len(fit.formula()) < 110 else f"{fit.formula()[:107]}..."
-        figure.suptitle(f"{fit.law}: {title}" if fit.identified else title, fontsize=8)
+        said = f"\nnot identified: {fit.reason}"[:160] if fit.warning else ""
+        figure.suptitle(f"{fit.law}: {title}{said}" if fit.found else title, fontsize=8)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, metadata={"Date": None} if path.suffix in (".svg",) else None)
         pyplot.close(figure)
@@ -86,7 +87,7 @@ def _grid(values: np.ndarray) -> np.ndarray:
 
 
 def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
-    """Points and curves against the first input; colour is the second input, a band the 95 % interval."""
+    """Points and curves against the first input; colour is the second input, a band the interval."""
     law = fit.definition
     x, *others = law.inputs
     y, colours, groups = table[law.response].to_numpy(), style.BLUE, [(None, None, style.ORANGE)]
@@ -101,7 +102,7 @@ def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
         groups = [(others[0], value, style.RAINBOW(norm(value))) for value in values]
         colour_bar = matplotlib.cm.ScalarMappable(norm, style.RAINBOW)
         axes.figure.colorbar(colour_bar, ax=axes, label=_label(others[0], fit.columns), pad=0.02)
-    if fit.identified:
+    if fit.found:
         grid = _grid(table[x].to_numpy(dtype=float))
         for name, value, colour in groups:
             inputs = {x: grid} | ({name: value} if name else {})
@@ -115,7 +116,7 @@ def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
 
 def _residuals(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
     """ln y - ln f in per cent against the prediction: a law of the right shape leaves no trend."""
-    if not fit.identified:
+    if not fit.found:
         axes.axis("off")
         axes.text(0.02, 0.95, f"not identified\n\n{_wrapped(fit.reason)}", transform=axes.transAxes, va="top")
         return
@@ -170,15 +171,17 @@ def _losses(axes: Axes, fit: Fit, law: Optimum, table: pd.DataFrame) -> None:
 
 def _optima(axes: Axes, fit: Fit) -> None:
     """The best sizes and the line through them, with its interval."""
-    if not fit.identified:
+    if not fit.found:
         _residuals(axes, fit, pd.DataFrame())
         return
     optima = pd.DataFrame(fit.details["optima"])
     grid = _grid(optima["flops"].to_numpy())
     low, high = fit.interval(flops=grid)
     if np.isfinite(low).any():
-        axes.fill_between(grid, low, high, color=style.ORANGE, alpha=0.2, linewidth=0, label="95 % interval")
-    exponent = fit.value("a")
+        axes.fill_between(
+            grid, low, high, color=style.ORANGE, alpha=0.2, linewidth=0, label=f"{100 * fit.level:g} % interval"
+        )
+    exponent = fit.parameters["a"].estimate
     axes.plot(grid, fit.predict(flops=grid), color=style.ORANGE, label=f"N ~ C^{exponent:.3f}")
     axes.plot(optima["flops"], optima["n_params"], "D", color=style.BLUE, markersize=3.4, label="best size")
     axes.legend()

@@ -30,6 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from pipeline.laws.fitting.progress import counted
+
 OBJECTIVES = {
     "huber": "sum over points of w * Huber(ln y - ln f), quadratic up to delta",
     "lad": "sum over points of w * |ln y - ln f|",
@@ -151,7 +153,7 @@ def minimise(
     converged = np.zeros(len(theta), dtype=bool)
     finish = _finish_lad if objective.kind == "lad" else _finish
     with np.errstate(all="ignore"):  # a trial step may overflow; it is then refused
-        for k in range(len(theta)):
+        for k in counted(len(theta), "fits"):
             problem = _Problem(model, y[k], weights[k], objective, theta[k], basis)
             if np.isfinite(problem.residual(problem.start)).all():
                 z, gradient[k], converged[k] = finish(problem, _search(problem))
@@ -398,34 +400,16 @@ def leverage_correction(
     return corrected, degrees
 
 
-WEBB = np.sqrt([0.5, 1.0, 1.5])  # with either sign: six values of variance 1 (Webb 2014)
-FEW_RUNS = 11  # fewer than so many have fewer than 1,000 patterns of signs
-
-
-def wild_replicates(prediction: Array, residual: Array, run_index: NDArray[np.intp], n_boot: int, seed: int) -> Array:
-    """Return responses of a wild bootstrap over runs, (n_boot, n_points).
-
-    Every point stays where it is; the residuals of a run are multiplied by one random number of mean 0 and variance
-    1, so that the correlation within a run stays too. It is a sign, which keeps the residuals' density at 0, that
-    robust fits depend on; for few runs, which have few patterns of signs, one of Webb's six values.
-    """
-    rng = np.random.default_rng(seed)
-    n_runs = int(run_index.max()) + 1
-    sign = rng.choice([-1.0, 1.0], size=(n_boot, n_runs))
-    if n_runs < FEW_RUNS:
-        sign *= rng.choice(WEBB, size=(n_boot, n_runs))
-    return prediction + residual * sign[:, run_index]
-
-
-def widening(degrees: float) -> float:
-    """Return the factor from a normal's 95 % interval to Student's for these degrees of freedom.
+def widening(degrees: float, level: float = 0.95) -> float:
+    """Return the factor from a normal's interval to Student's for these degrees of freedom.
 
     Examples
     --------
     >>> round(widening(6), 3), round(widening(200), 3)
     (1.248, 1.006)
     """
-    return float(stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
+    part = (1 + level) / 2
+    return float(stats.t.ppf(part, degrees) / stats.norm.ppf(part))
 
 
 def pairs_replicates(

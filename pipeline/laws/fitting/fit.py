@@ -13,18 +13,22 @@ from numpy.typing import ArrayLike
 from pipeline.errors import UserError
 from pipeline.files import read_json, reading, write_json
 from pipeline.laws.fitting.intervals import interval_ends
+from pipeline.laws.fitting.terms import Beyond
 
 if TYPE_CHECKING:
     from pipeline.laws.fitting.law import Law
 
-NOT_IDENTIFIED = 3  # exit code
+NO_OPTIMUM = 3  # exit code
+FIXED = "fixed"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A parameter: its estimate, the ends of its 95 % interval, the paper's value and its unit.
+    """A parameter: its estimate, the ends of its interval, the paper's value, its unit, and what the points tell of it.
 
-    Each number is None where there is none: not identified, too few runs for an interval, not in the paper.
+    Each number is None where there is none: no optimum, an interval that is open at that end or that too few runs
+    leave out, not in the paper. `finding` is one of identified, one-sided, free and fixed (see `findings`), and None
+    where there is no optimum and in files that were written without.
     """
 
     estimate: float | None
@@ -32,6 +36,7 @@ class Estimate:
     high: float | None
     paper: float | None
     unit: str
+    finding: str | None = None
 
 
 KNOWN: dict[str, Law] = {}
@@ -42,9 +47,11 @@ KNOWN: dict[str, Law] = {}
 class Fit:
     """A law fitted to points; its JSON is described in docs/laws.md, "The JSON".
 
-    `vector` and the rows of `draws` hold the parameters in the order of `parameters`, those of `log_parameters` as
-    their natural logarithm (N_c of a replicate can exceed what a float holds). Draws are bootstrap replicates over
-    runs, widened about the estimate for the few runs that there are (`estimate.widening`).
+    `found` says whether there is an optimum, `identified` whether the points tell every parameter there; `reason` says
+    why not. `vector` and the rows of `draws` hold the parameters in the order of `parameters`, `log_parameters` as
+    their natural logarithm: N_c of a replicate can exceed what a float holds, and a coefficient of 0 has minus
+    infinity. The exponent of a term that has vanished is NaN. Draws are bootstrap replicates over runs, widened about
+    the estimate for the few runs that there are (`estimate.widening`).
     """
 
     law: str
@@ -75,6 +82,19 @@ class Fit:
     details: dict[str, Any] = field(default_factory=dict)
     ranges: dict[str, list[float]] = field(default_factory=dict)
     """Input -> the least and the greatest value fitted; empty in files that were written without."""
+    fixed: dict[str, float] = field(default_factory=dict)
+    tied: dict[str, str] = field(default_factory=dict)
+    level: float = 0.95
+
+    @property
+    def found(self) -> bool:
+        """Whether there is an optimum."""
+        return self.vector is not None
+
+    @property
+    def n_free(self) -> int:
+        """How many parameters were fitted: those that are neither fixed nor tied to another."""
+        return len(self.parameters) - len(self.fixed) - len(self.tied)
 
     @property
     def definition(self) -> Law:
@@ -83,14 +103,16 @@ class Fit:
 
     def value(self, name: str) -> float:
         """Return the estimate of one parameter; an unidentified fit has none and raises a UserError."""
-        self._require()
+        if not self.identified:
+            raise UserError(f"{self.law} is not identified: {self.reason}", exit_code=NO_OPTIMUM)
         estimate = self.parameters[name].estimate
         assert estimate is not None
         return estimate
 
-    def _require(self) -> None:
-        if not self.identified or self.vector is None:
-            raise UserError(f"{self.law} is not identified: {self.reason}", exit_code=NOT_IDENTIFIED)
+    def require(self) -> None:
+        """Raise a UserError where there is no optimum."""
+        if not self.found:
+            raise UserError(f"{self.law} is not identified: {self.reason}", exit_code=NO_OPTIMUM)
 
     def predict(self, **inputs: ArrayLike) -> np.ndarray:
         """Return the law's response at given inputs, which are named as the columns are and broadcast.
@@ -104,17 +126,17 @@ class Fit:
         >>> fit.predict(n_params=1e9).round(3)
         np.float64(2.376)
         """
-        self._require()
+        self.require()
         return self._values(np.asarray(self.vector)[None], inputs)[0]
 
-    def interval(self, level: float = 0.95, **inputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, **inputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of a percentile interval of `predict` from the bootstrap draws (NaN without draws)."""
-        self._require()
+        self.require()
         if not len(self.draws):
             nothing = np.full_like(self.predict(**inputs), np.nan)
             return nothing, nothing
         values = self._values(self.draws, inputs)
-        low, high = interval_ends(values, level)
+        low, high = interval_ends(values, self.level)
         return low, high
 
     def outside(self, **inputs: ArrayLike) -> dict[str, np.ndarray]:
@@ -159,14 +181,26 @@ class Fit:
 
     def formula(self) -> str:
         """Return the law with its fitted numbers, as printed on a figure."""
-        if not self.identified:
+        if self.vector is None:
             return f"{self.law}: not identified ({self.reason})"
-        return self.definition.formula({name: self.value(name) for name in self.parameters})
+        values = {}
+        for name, number in zip(self.parameters, self.vector, strict=True):
+            value = _natural(number, name in self.log_parameters)
+            lost = math.isfinite(number) and value in (0.0, math.inf) and name in self.log_parameters
+            values[name] = Beyond(number) if lost else value
+        return self.definition.formula(values)
+
+    @property
+    def warning(self) -> str | None:
+        """What must be said beside the numbers of an optimum that is not identified."""
+        return f"{self.law} is not identified: {self.reason}" if self.found and self.reason else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what goes into the JSON file."""
         record = asdict(self)
-        record["draws"] = [[float(f"{number:.12g}") for number in draw] for draw in self.draws]
+        record["draws"] = [[_written(float(f"{number:.12g}")) for number in draw] for draw in self.draws]
+        record["vector"] = None if self.vector is None else [_written(number) for number in self.vector]
+        record["found"] = self.found
         record["unit_of_inputs"] = dict(self.definition.units)
         return _finite(record)
 
@@ -176,10 +210,11 @@ class Fit:
 
     def table(self) -> str:
         """Return a readable table: one line a parameter."""
-        rows = [("parameter", "estimate", "low", "high", "paper", "unit")]
+        rows = [("parameter", "estimate", "low", "high", "finding", "paper", "unit")]
         for name, e in self.parameters.items():
-            rows.append((name, *(_short(v, 5) for v in (e.estimate, e.low, e.high, e.paper)), e.unit or "-"))
-        widths = [max(len(row[i]) for row in rows) for i in range(6)]
+            numbers = (short(v) for v in (e.estimate, e.low, e.high))
+            rows.append((name, *numbers, e.finding or "-", short(e.paper), e.unit or "-"))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join(lines)
 
@@ -197,8 +232,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _short(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}g}"
+def short(value: float | None) -> str:
+    """Return a number as tables show it."""
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _written(number: float) -> float | str | None:
+    """Return a number of a vector as JSON can hold it: "-inf" is the logarithm of 0, null is no value."""
+    return number if math.isfinite(number) else None if math.isnan(number) else str(number)
+
+
+def _read(number: float | str | None) -> float:
+    return math.nan if number is None else float(number)
 
 
 def load_fit(path: str | Path) -> Fit:
@@ -217,10 +262,10 @@ def load_fit(path: str | Path) -> Fit:
         for draw in record["draws"]:
             if len(draw) != p:
                 raise ValueError(f"a draw has {len(draw)} numbers for {p} parameters")
-        draws = np.array(
-            [[np.nan if number is None else number for number in draw] for draw in record["draws"]], dtype=float
-        )
+        draws = np.array([[_read(number) for number in draw] for draw in record["draws"]], dtype=float)
         record["draws"] = draws.reshape(-1, p)
+        if record["vector"] is not None:
+            record["vector"] = [_read(number) for number in record["vector"]]
         record["ranges"] = {
             name: [float("inf") if end is None else float(end) for end in ends]
             for name, ends in record.get("ranges", {}).items()
@@ -241,16 +286,21 @@ def _contradiction(fit: Fit) -> str | None:
     """
     if fit.law in KNOWN and (names := [q.name for q in fit.definition.parameters]) != list(fit.parameters):
         return f"parameters: {', '.join(fit.parameters)} are not {', '.join(names)}, which {fit.law} has"
-    if not fit.identified:
+    if fit.vector is None and not fit.identified:
         return None
     if fit.vector is None or len(fit.vector) != len(fit.parameters):
-        return f"vector: not the {len(fit.parameters)} numbers of an identified law"
+        return f"vector: not the {len(fit.parameters)} numbers of a law that was found"
     for (name, shown), value in zip(fit.parameters.items(), fit.vector, strict=True):
-        if value is None or not math.isfinite(value):
+        log = name in fit.log_parameters
+        if math.isnan(value):
+            if log or shown.estimate is not None or fit.identified:
+                return f"vector: the number of {name} is None"
+            continue
+        used = _natural(value, log)
+        if not math.isfinite(value) and used != 0:
             return f"vector: the number of {name} is {value}"
-        used = _natural(float(value), name in fit.log_parameters)
         if shown.estimate is None:
-            if math.isfinite(used):  # a file of before may hold the logarithm of what no number can hold
+            if math.isfinite(used) and used > 0:  # what no number can hold has a logarithm alone
                 return f"parameter {name}: the estimate is null, the vector says {used:.9g}"
         elif not math.isclose(shown.estimate, used, rel_tol=1e-6, abs_tol=1e-300):
             return f"parameter {name}: the estimate is {shown.estimate:.9g}, the vector says {used:.9g}"

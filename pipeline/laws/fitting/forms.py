@@ -62,6 +62,10 @@ class PowerSum:
             p += len(self.columns[-1])
         self.p = p
 
+    def stands_without(self, term: int) -> bool:
+        """Whether the sum can be without a term."""
+        return True
+
     def terms(self, theta: Array) -> list[Array]:
         """Return c_k - a_k x_k of each term, (n_problems, n_points)."""
         lines = []
@@ -117,9 +121,15 @@ class SoftMaximum:
     """
 
     p = 4
+    columns = ((0, 1), (2, 3))
 
     def __init__(self, size: Axis, data: Axis) -> None:
         self.size, self.data = size, data
+        self.axes = [size, data]
+
+    def stands_without(self, term: int) -> bool:
+        """Whether the data alone, or the size alone, give a loss at each point."""
+        return bool(self.axes[1 - term].finite.all())
 
     def _lines(self, theta: Array) -> tuple[Array, Array, Array]:
         c_n, a_n, c_d, a_d = (theta[:, k, None] for k in range(4))
@@ -154,9 +164,10 @@ class Logarithm:
     """L = c - a x, a straight line in ln N that is not a power law; m = ln L."""
 
     p = 2
+    columns = ((0, 1),)
 
     def __init__(self, axis: Axis) -> None:
-        self.axis = axis
+        self.axis, self.axes = axis, [axis]
 
     def value(self, theta: Array) -> Array:
         """Return ln L; NaN where L is not positive."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MISSING = 0.05  # of the draws may have no value
-LEAST_DRAWS = 39  # with fewer, the ends of a 95 % interval would lie beyond the smallest and the largest draw
+
+
+def least_draws(level: float = 0.95) -> int:
+    """Return how many draws an interval needs: with fewer, its ends would lie beyond the smallest and the largest.
+
+    Examples
+    --------
+    >>> least_draws(0.95), least_draws(0.9), least_draws(0.99)
+    (39, 19, 199)
+    """
+    return math.ceil(round(2 / (1 - level), 6)) - 1
 
 
 def interval_ends(draws: ArrayLike, level: float = 0.95) -> NDArray[np.float64]:

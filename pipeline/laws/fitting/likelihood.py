@@ -12,19 +12,19 @@ Besiroglu et al. 2024 use the same family with the width of Huber's function in 
 from __future__ import annotations
 
 import numpy as np
-from scipy import interpolate, linalg, optimize, special, stats
+from scipy import linalg, optimize, special, stats
 
 from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.estimate import Array, Model, Objective
 
-REACH = 5.0  # standard errors to either side on the first try; tripled until the interval ends
-STEPS = 41
+REACH = 2.5  # standard errors to either side on the first try, doubled until the interval ends
+FARTHEST = 160.0  # an interval that goes on beyond so many is open
 
 
 def profile_intervals(
-    model: Model, y: Array, theta: Array, weights: Array, objective: Objective, functionals: Array
+    model: Model, y: Array, theta: Array, weights: Array, objective: Objective, functionals: Array, level: float = 0.95
 ) -> list[tuple[float | None, float | None]]:
-    """Return 95 % intervals of linear functions of theta.
+    """Return intervals of linear functions of theta.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def profile_intervals(
     Returns
     -------
     list of (low, high)
-        None for an end that is not found within 135 standard errors.
+        None for an end that is not found within 160 standard errors.
     """
     m, jacobian = model.derivatives(theta[None])
     design = jacobian[0] if objective.logarithmic else jacobian[0] * np.exp(m)
@@ -49,32 +49,36 @@ def profile_intervals(
     unit = "mse_log" if objective.logarithmic else "mse"
     residual = estimate.residuals(model, y, theta[None], Objective(unit))[0]
     scale = np.sqrt((weights * residual**2).sum() / (n - p))
-    limit = float(stats.t.ppf(0.975, n - p) * np.sqrt(inflation(residual, weights, p, objective)))
+    limit = float(stats.t.ppf((1 + level) / 2, n - p) * np.sqrt(inflation(residual, weights, p, objective)))
     lowest = float(objective.total(estimate.residuals(model, y, theta[None], objective), weights[None])[0])
     intervals = []
     for row in functionals:
         variance = row @ covariance @ row
         step = covariance @ row / variance  # the least-squares fit moves along this when row @ theta grows by 1
         error = scale * np.sqrt(variance)
-        basis = linalg.null_space(row[None])
-        ends = []
+        basis, known, values = linalg.null_space(row[None]), {0.0: theta}, {0.0: -limit}
+
+        def beyond(reach: float, unit=error * step, basis=basis, known=known, values=values) -> float:
+            """Return how far the root of the deviance is above its limit, so many standard errors away."""
+            if reach not in values:  # another start may end elsewhere: each place has one value
+                near = min(known, key=lambda one: abs(one - reach))
+                start = known[near] + (reach - near) * unit
+                found = estimate.minimise(model, y, start[None], weights[None], objective, basis=basis)
+                if np.isfinite(found.objective[0]):
+                    known[reach] = found.theta[0]
+                distance = np.sqrt(np.maximum(deviance(found.objective, lowest, n, p, objective)[0], 0.0))
+                values[reach] = min(float(distance), 1e6) - limit  # what can't be is far away
+            return values[reach]
+
+        ends: list[float | None] = []
         for sign in (-1, 1):
-            for reach in (REACH, 3 * REACH, 9 * REACH, 27 * REACH):
-                shift = sign * error * np.linspace(0, reach, STEPS)
-                found = estimate.minimise(
-                    model, y, theta + shift[:, None] * step, weights[None], objective, basis=basis
-                )
-                distance = np.sqrt(np.maximum(deviance(found.objective, lowest, n, p, objective), 0))
-                distance = np.maximum.accumulate(np.where(np.isfinite(distance), distance, np.inf))
-                if distance[-1] > limit:
-                    break
-            past = int(np.argmax(distance > limit))
-            if not past:
+            inner, outer = 0.0, sign * REACH
+            while beyond(outer) <= 0 and abs(outer) < FARTHEST:
+                inner, outer = outer, 2 * outer
+            if abs(outer) >= FARTHEST:
                 ends.append(None)
                 continue
-            # The root of the deviance is nearly a straight line in the parameter.
-            part = interpolate.PchipInterpolator(shift[: past + 1] * sign, distance[: past + 1] - limit)
-            ends.append(float(row @ theta + sign * part.roots(extrapolate=False)[-1]))
+            ends.append(float(row @ theta + error * optimize.brentq(beyond, inner, outer, xtol=1e-5, rtol=1e-5)))
         intervals.append((ends[0], ends[1]))
     return intervals
 

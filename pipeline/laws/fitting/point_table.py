@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ C_6ND = {
 CONDITION = re.compile(r"(.+?)(<=|>=|!=|<|>|=)(.+)")
 ORDERS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
 DELIMITERS = ",;\t|"
+JSON_LINES = (".jsonl", ".ndjson")  # how their files' names end
 MAGIC = {
     b"\x1f\x8b": "compressed (gzip)",
     b"PK\x03\x04": "a zip archive, as .xlsx is",
@@ -49,7 +51,7 @@ INFINITE = ("n_tokens", "steps")  # columns where "inf" means: no limit from thi
 
 
 def read_points(path: str | Path) -> pd.DataFrame:
-    """Read a table of points from a CSV; the index is the line in the file at which a row begins.
+    """Read a table of points from a CSV or from JSON lines; the index is the line in the file at which a row begins.
 
     A byte order mark is skipped and the delimiter (comma, semicolon, tab or bar) is the one that gives every row as
     many cells as the header. All cells stay text, so that `check_points` can name the cell that is not a number. Of a
@@ -62,9 +64,10 @@ def read_points(path: str | Path) -> pd.DataFrame:
         quote is not closed where its cell ends.
     """
     path = Path(path)
-    with reading(path, "a CSV or parquet file"):
+    with reading(path, "a CSV, JSON lines or parquet file"):
         data = path.read_bytes()
-    table = _parquet(path, data) if path.suffix == ".parquet" else _csv(path, data)
+    read = {".parquet": _parquet, **dict.fromkeys(JSON_LINES, _json_lines)}.get(path.suffix, _csv)
+    table = read(path, data)
     repeated = list(table.columns[table.columns.duplicated()])
     if repeated:
         raise UserError(f"{path}: column {repeated[0]!r} appears twice in the header")
@@ -88,14 +91,39 @@ def _parquet(path: Path, data: bytes) -> pd.DataFrame:
     return table.rename_axis("row") if table.index.is_unique else table.reset_index(drop=True).rename_axis("row")
 
 
-def _csv(path: Path, data: bytes) -> pd.DataFrame:
+def _text(path: Path, data: bytes) -> str:
     for magic, what in MAGIC.items():
         if data.startswith(magic):
             raise UserError(f"{path}: is {what}; save the table as UTF-8 text, or as parquet in a file named .parquet")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8; save the table as UTF-8 text") from error
+
+
+def _json_lines(path: Path, data: bytes) -> pd.DataFrame:
+    """Read an object a line; a key that a line has not is an empty cell."""
+    rows, lines = [], []
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", _text(path, data)), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is not JSON ({error}); one object a line is needed") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number} is not a JSON object; one object a line is needed")
+        rows.append(row)
+        lines.append(number)
+    if not rows:
+        raise UserError(f"{path}: no rows")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[row.get(name) for name in names] for row in rows]
+    return pd.DataFrame(cells, columns=names, index=pd.Index(lines, name="line"), dtype=object)
+
+
+def _csv(path: Path, data: bytes) -> pd.DataFrame:
+    text = _text(path, data)
     if not next(io.StringIO(text, newline=""), "").strip():
         raise UserError(f"{path}: line 1 must be a header with column names")
     tried = [_Cells.split(text, delimiter) for delimiter in DELIMITERS if delimiter in text or delimiter == ","]
@@ -270,6 +298,76 @@ def choose_rows(points: pd.DataFrame, conditions: Sequence[str], columns: Mappin
     return points
 
 
+def drop_highest(points: pd.DataFrame, highest: Mapping[str, float], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows without those that hold the K highest values of a column; equal values go together.
+
+    Raises
+    ------
+    UserError
+        For a column that is missing, a K that is no whole number from 1, or when no row is left.
+
+    Examples
+    --------
+    >>> drop_highest(pd.DataFrame({"loss": ["5.1", "3.2", "3.0"]}), {"loss": 1}, {}).index.tolist()
+    [1, 2]
+    """
+    for name, k in highest.items():
+        said, column = f"--drop-highest {name}={k:g}", columns.get(name, name)
+        if column not in points:
+            raise UserError(f"{said}: column {column!r} is missing; the table has {_names(points)}")
+        if k != int(k) or k < 1:
+            raise UserError(f"{said}: COLUMN=K is needed, with K a whole number from 1")
+        values = numbers(points, column, "--drop-highest")
+        if k >= len(values):
+            raise UserError(f"{said}: no row is left")
+        points = points[values < np.sort(values)[-int(k)]]
+        if not len(points):
+            raise UserError(f"{said}: no row is left")
+    return points
+
+
+def in_units(points: pd.DataFrame, units: Mapping[str, float], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the points with columns multiplied by what their unit is, such as n_params by 1e9.
+
+    Examples
+    --------
+    >>> in_units(pd.DataFrame({"size": ["0.07", "1.4"]}), {"n_params": 1e9}, {"n_params": "size"})["size"].tolist()
+    [70000000.0, 1400000000.0]
+    """
+    for name, unit in units.items():
+        said, column = f"--unit {name}={unit:g}", columns.get(name, name)
+        if column not in points:
+            raise UserError(f"{said}: column {column!r} is missing; the table has {_names(points)}")
+        if not (np.isfinite(unit) and unit > 0):
+            raise UserError(f"{said}: a positive number is needed")
+        values = numbers(points, column, "--unit", infinite=column in INFINITE, counted=False)
+        points = points.assign(**{column: values * unit})
+    return points
+
+
+SMALL = 1e3  # models of fewer parameters are rare
+DATA_OF_A_PARAMETER = 1e6  # tokens that no parameter is given
+
+
+def strange_unit(points: pd.DataFrame) -> str | None:
+    """Say that n_params is in another unit, where it is small and the compute is that of far larger models.
+
+    Examples
+    --------
+    >>> strange_unit(pd.DataFrame({"n_params": ["0.4", "7"], "flops": ["1e19", "1e21"]}))
+    'n_params is at most 7, and flops would give each parameter 3.4e+18 tokens or more: --unit n_params=1e9 says so'
+    """
+    if not {"n_params", "flops"} <= set(points):
+        return None
+    n, c = (pd.to_numeric(points[name], errors="coerce").to_numpy(dtype=float) for name in ("n_params", "flops"))
+    with np.errstate(all="ignore"):
+        each = np.nanmin(c / (6 * n**2), initial=np.inf)
+    if not np.nanmax(n, initial=0.0) < SMALL or each < DATA_OF_A_PARAMETER:
+        return None
+    most = f"n_params is at most {np.nanmax(n):g}"
+    return f"{most}, and flops would give each parameter {each:.2g} tokens or more: --unit n_params=1e9 says so"
+
+
 def _names(points: pd.DataFrame) -> str:
     return ", ".join(map(repr, points.columns))
 
@@ -282,7 +380,7 @@ def _cell(points: pd.DataFrame, column: str, position: int) -> str:
     return f"column {column!r}, {_label(points)} {points.index[position]}"
 
 
-def numbers(points: pd.DataFrame, column: str, law: str, infinite: bool = False) -> np.ndarray:
+def numbers(points: pd.DataFrame, column: str, law: str, infinite: bool = False, counted: bool = True) -> np.ndarray:
     """Return a column as positive floats, or name the first cell that isn't one.
 
     Counts of parameters, tokens and FLOP (`COUNTED`) must be 1 or more: smaller ones are given in another unit.
@@ -312,11 +410,11 @@ def numbers(points: pd.DataFrame, column: str, law: str, infinite: bool = False)
         allowed &= np.isfinite(values)
     for position in np.flatnonzero(~allowed):
         raise UserError(f"{_cell(points, column, position)}: {values[position]:g} is not a positive finite number")
-    if column in COUNTED and values.min() < 1:
+    if counted and column in COUNTED and values.min() < 1:
         unit, position = UNITS[column], int(np.argmin(values))
         raise UserError(
             f"{_cell(points, column, position)}: {values[position]:g} {unit} are fewer than 1; {column} is in {unit},"
-            " not in thousands, millions or billions of them"
+            f" not in thousands, millions or billions of them (--unit {column}=1e9 says that it is)"
         )
     return values
 

@@ -7,20 +7,15 @@ surface is (N_c / N)^alpha + (x_c / x)^beta times a low polynomial in both logar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.forms import Axis, PowerSum
 from pipeline.laws.fitting.separable import starts_of_sum
-
-TERCILES = stats.norm.ppf([2 / 3, 5 / 6])
-"""A third of normal numbers is nearer to 0 than the first, a third further than the second."""
 
 
 @dataclass(frozen=True)
@@ -103,31 +98,3 @@ def noise_about(smooth: Array, design: Array, log_loss: Array, run_index: NDArra
     degrees = float(np.trace(left) ** 2 / (left**2).sum())
     shift = size * np.where(by_run < 0, -1.0, 1.0)
     return RunNoise(smooth, shift, log_loss - smooth - by_run[run_index], run_index, degrees)
-
-
-def normals(runs: Sequence[str], n_boot: int, seed: int) -> Array:
-    """Return a normal number for each run in each replicate, (n_boot, n_runs).
-
-    They are a function of seed and run: laws that share a run, fitted by different jobs, draw it alike, so that their
-    draws are paired.
-
-    Examples
-    --------
-    >>> a, b = normals(["one", "two"], 100, 0), normals(["two"], 100, 0)
-    >>> bool((a[:, 1] == b[:, 0]).all())
-    True
-    """
-    return np.stack([np.random.default_rng([seed, *str(run).encode()]).normal(size=n_boot) for run in runs], axis=1)
-
-
-def multipliers(runs: Sequence[str], n_boot: int, seed: int) -> Array:
-    """Return what each run's residuals are multiplied by in each replicate, (n_boot, n_runs): mean 0 and variance 1.
-
-    It is the sign of the run's normal number, which keeps the residuals' density at 0, that robust fits depend on. Few
-    runs have few patterns of signs; then it is one of Webb's six values, by the number's size.
-    """
-    drawn = normals(runs, n_boot, seed)
-    sign = np.where(drawn < 0, -1.0, 1.0)
-    if len(runs) >= estimate.FEW_RUNS:
-        return sign
-    return sign * estimate.WEBB[np.digitize(np.abs(drawn), TERCILES)]

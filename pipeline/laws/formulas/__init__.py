@@ -11,6 +11,7 @@ from pipeline.laws.formulas.data import L_D
 from pipeline.laws.formulas.envelope import Envelope
 from pipeline.laws.formulas.isoflop import IsoFLOP, IsoFLOPAkima
 from pipeline.laws.formulas.overfitting import L_N_D
+from pipeline.laws.formulas.overtraining import Overtraining
 from pipeline.laws.formulas.position import Position
 from pipeline.laws.formulas.power import TRENDS, Power, PowerPlusConstant
 from pipeline.laws.formulas.size import L_N, log_N
@@ -21,7 +22,7 @@ FORMULAS: dict[str, Law] = {
     for law in (
         *(L_N(), L_D(), L_C(), L_C_min(), L_N_D(), L_N_S(), B_crit(), Position(), log_N()),
         *(*TRENDS, Power()),
-        *(Chinchilla(), PowerPlusConstant(), IsoFLOP(), IsoFLOPAkima(), Envelope()),
+        *(Chinchilla(), Overtraining(), PowerPlusConstant(), IsoFLOP(), IsoFLOPAkima(), Envelope()),
     )
 }
 """Law -> its formula. `pipeline.plan.catalog.LAWS` says what the workflow fits those of the paper to."""

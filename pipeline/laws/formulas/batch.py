@@ -19,21 +19,16 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.constraint import Held
+from pipeline.laws.fitting.draws import multipliers
 from pipeline.laws.fitting.estimate import Array, Objective
+from pipeline.laws.fitting.findings import doubts, no_optimum, settle
 from pipeline.laws.fitting.fit import Fit
 from pipeline.laws.fitting.forms import Axis
-from pipeline.laws.fitting.law import (
-    Parameter,
-    SumLaw,
-    Term,
-    check_bootstrap,
-    check_objective,
-    describe_residuals,
-    r_squared,
-    take_draws,
-)
+from pipeline.laws.fitting.law import check_bootstrap, check_objective, describe_residuals, r_squared, take_draws
 from pipeline.laws.fitting.point_table import check_points, rename
-from pipeline.laws.fitting.run_noise import multipliers
+from pipeline.laws.fitting.sum_law import SumLaw
+from pipeline.laws.fitting.terms import Parameter, Term
 from pipeline.laws.formulas.critical_batch import BEYOND, LEAST_BATCHES
 
 SCAN = ("n_params", "loss", "batch_tokens", "steps")
@@ -94,6 +89,9 @@ class B_crit(SumLaw):
         seed: int = 0,
         hold_out: int = 0,
         columns: Mapping[str, str] | None = None,
+        fix: Mapping[str, float] | None = None,
+        tie: Mapping[str, str] | None = None,
+        level: float = 0.95,
     ) -> Fit:
         """Fit critical batch sizes (columns loss and b_crit), or batch scans (n_params, loss, batch_tokens and steps).
 
@@ -109,29 +107,36 @@ class B_crit(SumLaw):
         """
         named = rename(points, columns)
         if self.response in named or not set(SCAN) <= set(named):
-            return super().fit(points, objective, delta, weights, bootstrap, n_boot, seed, hold_out, columns)
-        chosen = check_objective(objective or self.objective, delta)
-        check_bootstrap(bootstrap, n_boot, seed)
-        if hold_out or weights is not None or bootstrap != "wild" or chosen.kind != "mse_log":
-            raise UserError(
-                f"{self.name}: batch scans are fitted by mse_log with the wild bootstrap, without weights or hold_out"
+            return super().fit(
+                points, objective, delta, weights, bootstrap, n_boot, seed, hold_out, columns, fix, tie, level
             )
-        return self._fit_scan(check_points(named, self.name, SCAN[:3], "steps", None), chosen, n_boot, seed, columns)
+        chosen = check_objective(objective or self.objective, delta)
+        check_bootstrap(bootstrap, n_boot, seed, level)
+        if hold_out or weights is not None or bootstrap != "wild" or chosen.kind != "mse_log" or fix or tie:
+            raise UserError(
+                f"{self.name}: batch scans are fitted by mse_log with the wild bootstrap, without weights, hold_out, "
+                "fix or tie"
+            )
+        scan = check_points(named, self.name, SCAN[:3], "steps", None)
+        return self._fit_scan(scan, chosen, n_boot, seed, columns, level)
 
     def residuals(self, fit: Fit, points: pd.DataFrame) -> Array:
         """See `Law.residuals`; of a batch scan those of ln S from the hyperbola of their model and loss."""
-        if self.response in points or not fit.identified:
+        if self.response in points or not fit.found:
             return super().residuals(fit, points)
         log_steps = np.log(points["steps"] / (1 + fit.predict(loss=points["loss"]) / points["batch_tokens"]))
         groups = log_steps.groupby([points["n_params"], points["loss"]])
         enough = points.groupby(["n_params", "loss"])["batch_tokens"].transform("nunique") >= LEAST_BATCHES
         return (log_steps - groups.transform("mean")).where(enough).to_numpy()
 
-    def _fit_scan(self, scan: pd.DataFrame, objective: Objective, n_boot: int, seed: int, columns: Any) -> Fit:
+    def _fit_scan(
+        self, scan: pd.DataFrame, objective: Objective, n_boot: int, seed: int, columns: Any, level: float
+    ) -> Fit:
         batches = scan.groupby(["n_params", "loss"])["batch_tokens"].transform("nunique")
         used = scan[batches >= LEAST_BATCHES]
         runs = pd.Index(used["run"].unique())
         fit = self._empty(objective, used, runs, columns)
+        fit.level = level
         if used["loss"].nunique() < 2:
             fit.reason = (
                 f"{used['loss'].nunique()} loss levels are reached by {LEAST_BATCHES} batch sizes; 2 are needed"
@@ -141,28 +146,26 @@ class B_crit(SumLaw):
         model = Hyperbolas(used["loss"].to_numpy(), used["batch_tokens"].to_numpy(), group)
         y, w = np.exp(model.centred(np.log(used["steps"].to_numpy()))), np.ones(len(used))
         starts = np.array([[c, a] for c in np.unique(model.log_batch) for a in (0.0, model.axis.scale * 5)])
-        solution = estimate.minimise(model, y, starts, w[None], objective)
-        best = solution.best()
-        theta = solution.theta[best]
-        near = solution.objective <= solution.objective[best] * (1 + 1e-7) + 1e-25
-        fit.objective, fit.gradient_norm = float(solution.objective[best]), float(solution.gradient_norm[best])
+        held = Held.of(model)
+        solution = estimate.minimise(held, y, starts, w[None], objective)
+        at = settle(self, held, solution.theta[solution.best()], y, w, objective)
+        theta = at.theta
+        near = solution.objective <= at.objective * (1 + 1e-7) + 1e-25
+        fit.objective, fit.gradient_norm, fit.converged = at.objective, at.gradient_norm, at.converged
         fit.starts, fit.starts_at_optimum = len(starts), int(near.sum())
-        fit.converged = bool(solution.converged[best])
         m, jacobian = (part[0] for part in model.derivatives(theta[None]))
         residual = np.log(y) - m
         run_index = runs.get_indexer(used["run"])
         fit.r_squared = r_squared(np.log(y), residual, w)
         fit.residuals = describe_residuals(residual, w, run_index, runs)
         fit.ranges = {"loss": [float(used["loss"].min()), float(used["loss"].max())]}
-        vector = self.report(model, theta[None])[0]
-        fit.reason = (
-            self._unidentified(model, theta, y, w, objective)
-            or self._one_side(model, theta)
-            or self._out_of_range(vector)
-        )
+        fit.reason = no_optimum(self, at, y, w, objective)
         if fit.reason:
             return fit
-        fit.identified, fit.vector = True, vector.tolist()
+        fit.vector = self.report(model, theta[None])[0].tolist()
+        doubt = doubts(self, at, y, w, objective)
+        if one_side := self._one_side(model, theta):
+            doubt.add(one_side, {"B_star": ("low", "high")})
         if n_boot and len(runs) > 2:
             design = np.column_stack([jacobian.T, model.nuisance()])
             # Level and slope of B_crit, the coordinates, rest on different runs: each is widened for its own few.
@@ -171,7 +174,7 @@ class B_crit(SumLaw):
                 for one in np.eye(design.shape[1])[:2]
             ]
             corrected, degrees = pairs[0][0], [pair[1] for pair in pairs]
-            factor = np.array([estimate.widening(one) for one in degrees])
+            factor = np.array([estimate.widening(one, level) for one in degrees])
             drawn = multipliers(list(runs), n_boot, seed)[:, run_index] * corrected
             replicates = np.exp(m + model.centred(drawn))
             found = estimate.minimise(model, replicates, np.tile(theta, (n_boot, 1)), w[None], objective)
@@ -183,7 +186,9 @@ class B_crit(SumLaw):
                 "largest_gradient": float(found.gradient_norm.max(initial=0.0)),
             }
             take_draws(fit, vectors, n_boot, record)
-        fit.parameters = self._estimates(fit)
+        fit.parameters = self._estimates(fit, doubt)
+        fit.reason = "; ".join(doubt.reasons) or None
+        fit.identified = fit.reason is None
         return fit
 
     def _one_side(self, model: Hyperbolas, theta: Array) -> str | None:

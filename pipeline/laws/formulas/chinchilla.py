@@ -11,9 +11,11 @@ from itertools import product
 import numpy as np
 
 from pipeline.laws.fitting.estimate import Array, Objective
+from pipeline.laws.fitting.findings import Settled
 from pipeline.laws.fitting.forms import PowerSum
-from pipeline.laws.fitting.law import Parameter, SumLaw, Term
 from pipeline.laws.fitting.likelihood import profile_intervals
+from pipeline.laws.fitting.sum_law import SumLaw
+from pipeline.laws.fitting.terms import Parameter, Term
 
 
 class Chinchilla(SumLaw):
@@ -47,15 +49,19 @@ class Chinchilla(SumLaw):
         return np.stack([e, a, alpha, b, beta], axis=1)
 
     def likelihood(
-        self, model: PowerSum, y: Array, theta: Array, weights: Array, objective: Objective
+        self, at: Settled, y: Array, weights: Array, objective: Objective, level: float
     ) -> dict[str, list[float | None]]:
-        """See `Law.likelihood`: all five parameters, points taken as independent."""
-        rows = self.report(model, np.eye(5)) - self.report(model, np.zeros((1, 5)))  # the report is linear in theta
-        ends = profile_intervals(model, y, theta, weights, objective, rows.T)
-        natural = [np.exp if q.log else float for q in self.parameters]
+        """See `Law.likelihood`: of all parameters that are free, points taken as independent."""
+        model, places = at.held.model, at.held.place(np.vstack([np.zeros(at.held.p), np.eye(at.held.p)]))
+        origin, *moved = self.report(model, places)  # the report is linear in theta
+        free = {q: row for q, row in zip(self.parameters, (np.array(moved) - origin).T, strict=True) if row.any()}
+        ends = profile_intervals(at.held, y, at.z, weights, objective, np.array(list(free.values())), level)
         return {
-            q.name: [None if end is None else float(to(end)) for end in pair]
-            for q, to, pair in zip(self.parameters, natural, ends, strict=True)
+            q.name: [
+                None if end is None else float((np.exp if q.log else float)(end + origin[self.parameters.index(q)]))
+                for end in pair
+            ]
+            for q, pair in zip(free, ends, strict=True)
         }
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
+from pipeline.laws.fitting.draws import normals
 from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.run_noise import normals, run_noise
+from pipeline.laws.fitting.run_noise import run_noise
 from pipeline.laws.formulas.frontier import Curves, best_sizes, between, computes, falling, too_few_fall, too_few_lead
 from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters, through
 
@@ -25,8 +25,8 @@ class Envelope(Optimum):
     size = "n_params"
     objective = "mse_log"
     definition = (
-        "parabola in ln N through the lowest losses at each of 12 computes a decade; lines through the vertices by least "
-        "squares in logarithms"
+        "parabola in ln N through the lowest losses at each of 12 computes a decade; lines through the vertices by "
+        "least squares in logarithms"
     )
     parameters = parameters(0.50, 0.50)
 
@@ -85,13 +85,15 @@ class Envelope(Optimum):
         values = [found(noise.drawn(-one)) for one in normals(curves.runs, n_boot, seed)]
         record = {"method": "wild", "degrees_of_freedom": noise.degrees}
         drawn_again = tuple(np.moveaxis(np.stack(values), 1, 0))
-        return Replicates(np.exp(at), drawn_again, estimate.widening(noise.degrees), record, lines(noise.smooth))
+        return Replicates(np.exp(at), drawn_again, record, lines(noise.smooth))
 
     @staticmethod
     def _tokens(curves: Curves, log_flops: Array, columns: dict[str, Array], at: Array, log_size: Array) -> Array:
         """Return ln D at the best sizes, interpolated in ln N between the sizes that were trained."""
         sizes, tokens = curves.by_size(curves.read(log_flops, columns["n_tokens"], at))
-        return np.array([np.nan if np.isnan(n) else between(np.log(sizes), d, n) for d, n in zip(tokens.T, log_size)])
+        return np.array(
+            [np.nan if np.isnan(n) else between(np.log(sizes), d, n) for d, n in zip(tokens.T, log_size, strict=True)]
+        )
 
     def _check_curves(self, points: pd.DataFrame) -> None:
         if (points["weight"] != 1).any():

@@ -13,8 +13,9 @@ from scipy.interpolate import Akima1DInterpolator
 
 from pipeline.errors import UserError
 from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.draws import wild_replicates
 from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.law import FLAT
+from pipeline.laws.fitting.findings import FLAT
 from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters
 
 GAP = np.log(1.1)  # budgets are at least a tenth apart
@@ -79,14 +80,13 @@ class IsoFLOP(Optimum):
         runs = pd.Index(used["run"].unique())
         run_index, w = runs.get_indexer(used["run"]), weights(used)
         y, w = np.tile(target(used, objective), (1, 1)), np.tile(w, (1, 1))
-        factor, record = 1.0, {"method": bootstrap}
+        record: dict[str, object] = {"method": bootstrap}
         if bootstrap == "wild":
             spare = len(used) - 3 * len(parts)
             if spare < 1:
                 return f"{len(used)} points for {len(parts)} parabolas: nothing is left to tell the noise from"
-            y, degrees = self._wild(parts, y[0], w[0], run_index, n_boot, seed)
-            factor = estimate.widening(degrees)
-            record |= {"degrees_of_freedom": degrees, "widening": factor}
+            y, degrees = self._wild(parts, y[0], w[0], runs, run_index, n_boot, seed)
+            record |= {"degrees_of_freedom": degrees}
         else:
             w, _ = estimate.pairs_replicates(run_index, w[0], n_boot, seed, lambda some: np.ones(len(some), dtype=bool))
         columns, start = [], 0
@@ -96,10 +96,12 @@ class IsoFLOP(Optimum):
             columns.append((ln_n, tokens_at(rows, ln_n), ln_loss))
             start = part.stop
         values = tuple(np.stack(one, axis=-1) for one in zip(*columns, strict=True))
-        return Replicates(np.array([flops for flops, _ in parts]), values, factor, record)
+        return Replicates(np.array([flops for flops, _ in parts]), values, record)
 
     @staticmethod
-    def _wild(parts, y: Array, w: Array, run_index: Array, n_boot: int, seed: int) -> tuple[Array, float]:
+    def _wild(
+        parts, y: Array, w: Array, runs: pd.Index, run_index: Array, n_boot: int, seed: int
+    ) -> tuple[Array, float]:
         """Return replicates of the parabolas, and the degrees of freedom of the slopes of the lines through them."""
         design, fitted = np.zeros((len(y), 3 * len(parts))), np.empty_like(y)
         ln_c = np.log([flops for flops, _ in parts])
@@ -120,7 +122,7 @@ class IsoFLOP(Optimum):
             start = part.stop
         root = np.sqrt(w)
         residual, degrees = estimate.leverage_correction(design, run_index, (y - fitted) * root, contrasts=contrasts)
-        return estimate.wild_replicates(fitted, residual / root, run_index, n_boot, seed), degrees
+        return wild_replicates(fitted, residual / root, runs, run_index, n_boot, seed), degrees
 
 
 class IsoFLOPAkima(IsoFLOP):

@@ -14,19 +14,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
+from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.constraint import check_constraints
 from pipeline.laws.fitting.estimate import Array, Objective
+from pipeline.laws.fitting.findings import FLAT, Doubts
 from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.law import (
-    FLAT,
-    Law,
-    Parameter,
-    check_bootstrap,
-    check_objective,
-    plain,
-    r_squared,
-    take_draws,
-)
+from pipeline.laws.fitting.law import Law, check_bootstrap, check_objective, r_squared, take_draws
 from pipeline.laws.fitting.point_table import UNITS, check_names, check_points, complete, numbers, rename
+from pipeline.laws.fitting.terms import Parameter, plain
 
 
 @dataclass
@@ -50,7 +45,6 @@ class Replicates:
 
     flops: Array
     values: tuple[Array, Array, Array]
-    widening: float
     record: dict[str, object]
     middle: Array | None = None
     """The lines (6,) where no error was drawn, if the estimates are biased by noise: errors are then turned round."""
@@ -105,6 +99,9 @@ class Optimum(Law):
         seed: int = 0,
         hold_out: int = 0,
         columns: Mapping[str, str] | None = None,
+        fix: Mapping[str, float] | None = None,
+        tie: Mapping[str, str] | None = None,
+        level: float = 0.95,
     ) -> Fit:
         """Fit the lines through the optima; the arguments are those of `Law.fit`.
 
@@ -115,7 +112,8 @@ class Optimum(Law):
             raise UserError(
                 f"objective: {chosen.kind!r} is not one of {', '.join(self.objectives)}, which {self.name} has"
             )
-        check_bootstrap(bootstrap, n_boot, seed)
+        check_bootstrap(bootstrap, n_boot, seed, level)
+        check_constraints(self, fix, tie)
         check_names(columns or {}, (*self.needs, "loss"))
         if hold_out < 0:
             raise UserError(f"hold_out: {hold_out} must be 0 or more")
@@ -123,7 +121,7 @@ class Optimum(Law):
         used = self.check(named, weights)
         runs = pd.Index(used["run"].unique())
         fit = self._empty(chosen, used, runs, columns)
-        fit.objective_definition = self.definition
+        fit.objective_definition, fit.level = self.definition, level
         for column in self.needs:
             if used[column].nunique() < 2:
                 fit.reason = (
@@ -151,10 +149,10 @@ class Optimum(Law):
             return fit
         vector = through(ln_c, values)[0]
         residual = values[0][0] - vector[0] - vector[1] * ln_c
-        fit.reason = self._out_of_range(vector)
-        if fit.reason:
+        if not np.isfinite(vector).all():
+            fit.reason = f"out of range: {self.names[int(np.argmin(np.isfinite(vector)))]} is not a finite number"
             return fit
-        fit.vector, fit.identified, fit.converged = vector.tolist(), True, True
+        fit.vector, fit.converged = vector.tolist(), True
         fit.starts = fit.starts_at_optimum = 1  # a straight line has one optimum, in closed form
         fit.objective = float(np.mean(residual**2))
         centred = (ln_c - ln_c.mean()) / ln_c.std()
@@ -164,7 +162,10 @@ class Optimum(Law):
         if n_boot:
             below = optima.flops[held].min() if hold_out else np.inf
             self._interval(fit, used, optima, chosen, (bootstrap, n_boot, seed), below)
-        fit.parameters = self._estimates(fit)
+        doubt = Doubts()
+        fit.parameters = self._estimates(fit, doubt)
+        fit.reason = "; ".join(doubt.reasons) or None
+        fit.identified = fit.reason is None
         fit.held_out = self._errors(fit, optima, held, hold_out)
         return fit
 
@@ -182,9 +183,12 @@ class Optimum(Law):
             return
         inside = found.flops < below
         draws = through(np.log(found.flops[inside]), [each[:, inside] for each in found.values])
-        errors = draws - fit.vector if found.middle is None else found.middle - draws
-        draws = np.asarray(fit.vector) + found.widening * errors
-        take_draws(fit, draws, how[1], {"unit": "run", "seed": how[2], **found.record}, "have no optimum")
+        record = {"unit": "run", "seed": how[2], **found.record}
+        if "degrees_of_freedom" in record:
+            record["widening"] = estimate.widening(record["degrees_of_freedom"], fit.level)
+            errors = draws - fit.vector if found.middle is None else found.middle - draws
+            draws = np.asarray(fit.vector) + record["widening"] * errors
+        take_draws(fit, draws, how[1], record, "have no optimum")
 
     def _errors(self, fit: Fit, optima: Optima, held: Array, largest: int) -> dict[str, object]:
         if not largest:

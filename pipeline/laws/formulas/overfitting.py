@@ -5,8 +5,7 @@ D = infinity is allowed and leaves (N_c / N)^alpha_N.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,9 @@ from numpy.typing import ArrayLike
 
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.forms import Axis, PowerSum, SoftMaximum
-from pipeline.laws.fitting.law import INVISIBLE, Law, Parameter, plain
+from pipeline.laws.fitting.law import Law
 from pipeline.laws.fitting.separable import EXPONENTS, positive_least_squares, starts_of_sum
+from pipeline.laws.fitting.terms import Parameter, Term, plain
 
 PAPER = {"alpha_N": 0.076, "alpha_D": 0.103, "N_c": 6.4e13, "D_c": 1.8e13}  # Table 2
 
@@ -33,13 +33,21 @@ class L_N_D(Law):
         Parameter("D_c", "tokens", PAPER["D_c"], log=True),
         Parameter("alpha_D", "", PAPER["alpha_D"]),
     )
+    terms = (Term("ratio", "N_c", "n_params", "alpha_N", "N"), Term("ratio", "D_c", "n_tokens", "alpha_D", "D"))
 
     def model(self, points: pd.DataFrame) -> SoftMaximum:
         """See `Law.model`."""
         return SoftMaximum(Axis(points["n_params"].to_numpy()), Axis(points["n_tokens"].to_numpy()))
 
-    def starts(self, model: SoftMaximum, y: Array, weights: Array, objective: Objective) -> Array:
+    def starts(
+        self, model: SoftMaximum, y: Array, weights: Array, objective: Objective, gone: frozenset[int] = frozenset()
+    ) -> Array:
         """For given exponents L^(1/alpha_D) is linear in N_c^(alpha_N/alpha_D) and D_c: a grid of exponents."""
+        if gone:  # the model size alone, or the data alone: a power law
+            (k,) = {0, 1} - gone
+            theta = np.zeros((1, 4))
+            theta[:, list(model.columns[k])] = starts_of_sum(PowerSum([model.axes[k]]), y, weights, objective)
+            return theta
         a_n, a_d = (grid.ravel() for grid in np.meshgrid(EXPONENTS, EXPONENTS, indexing="ij"))
         steep = (a_n / a_d)[:, None]
         x = np.where(model.size.finite, model.size.x * model.size.scale, np.inf)
@@ -54,42 +62,25 @@ class L_N_D(Law):
         error = ((np.log(y) - model.value(theta)) ** 2 * weights).sum(-1)
         return theta[np.argsort(error, kind="stable")]
 
-    def report(self, model: SoftMaximum, theta: Array) -> Array:
-        """See `Law.report`."""
-        c_n, a_n = model.size.raw(theta[:, 0], theta[:, 1])
-        c_d, a_d = model.data.raw(theta[:, 2], theta[:, 3])
-        with np.errstate(all="ignore"):
-            return np.stack([c_n / a_n, a_n, c_d / a_d, a_d], axis=1)
-
     def evaluate(self, vectors: Array, inputs: Mapping[str, Array]) -> Array:
         """See `Law.evaluate`."""
         ln_nc, a_n, ln_dc, a_d = (vectors[:, k, None] for k in range(4))
-        size = a_n / a_d * (ln_nc - np.log(inputs["n_params"]))
-        return np.exp(a_d * np.logaddexp(size, ln_dc - np.log(inputs["n_tokens"])))
+        size, data = ln_nc - np.log(inputs["n_params"]), ln_dc - np.log(inputs["n_tokens"])
+        both = a_d * np.logaddexp(a_n / a_d * size, data)
+        alone = np.where(np.isneginf(ln_dc), a_n * size, a_d * data)  # a side that has vanished has no exponent
+        return np.exp(np.where(np.isneginf(ln_dc) | np.isneginf(ln_nc), alone, both))
 
-    def edge(self, model: SoftMaximum, theta: Array, y: Array) -> str | None:
-        """See `Law.edge`: all points on one side of the law."""
-        for share, name, side in zip(
-            model.shares(theta[None]), ("N_c, alpha_N", "D_c, alpha_D"), ("data", "model size"), strict=True
-        ):
-            if share.max() < INVISIBLE:
-                return f"all points on one side: {name} leave no trace, the {side} alone decides the loss"
-        return None
-
-    def simpler(self, model: SoftMaximum) -> list[tuple[str, PowerSum, Callable[[Array, Array, Objective], Array]]]:
-        """See `Law.simpler`: the model size alone, or the data alone where no D is infinite."""
-        sides = (("D_c, alpha_D", model.size), ("N_c, alpha_N", model.data))
-        alone = [(names, PowerSum([axis])) for names, axis in sides if axis.finite.all()]
-        return [(names, rest, partial(starts_of_sum, rest)) for names, rest in alone]
-
-    def positive(self) -> dict[int, str]:
-        """See `Law.positive`."""
-        return {1: "alpha_N", 3: "alpha_D"}
+    def vanished(self, k: int) -> str:
+        """See `Law.vanished`: all points are on one side of the law."""
+        names, side = (("N_c, alpha_N", "data"), ("D_c, alpha_D", "model size"))[k]
+        return f"all points on one side: {names} leave no trace, the {side} alone decides the loss"
 
     def formula(self, values: Mapping[str, float]) -> str:
         """See `Law.formula`."""
         n_c, d_c = (plain(format(values[name], ".2g")) for name in ("N_c", "D_c"))
         a_n, a_d = values["alpha_N"], values["alpha_D"]
+        if 0 in (values["N_c"], values["D_c"]):
+            return f"L = ({n_c} / N)^{a_n:.3f}" if values["N_c"] else f"L = ({d_c} / D)^{a_d:.3f}"
         return f"L = [({n_c} / N)^({a_n:.3f}/{a_d:.3f}) + {d_c} / D]^{a_d:.3f}"
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pipeline.errors import UserError
-from pipeline.laws.fitting.law import Parameter, SumLaw, Term
 from pipeline.laws.fitting.point_table import UNITS
+from pipeline.laws.fitting.sum_law import SumLaw
+from pipeline.laws.fitting.terms import Parameter, Term
 from pipeline.units import PF_DAY
 
 

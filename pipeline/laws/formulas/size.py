@@ -9,7 +9,9 @@ import pandas as pd
 
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.forms import Axis, Logarithm
-from pipeline.laws.fitting.law import Law, Parameter, SumLaw, Term, plain
+from pipeline.laws.fitting.law import Law
+from pipeline.laws.fitting.sum_law import SumLaw
+from pipeline.laws.fitting.terms import Parameter, Term, plain
 
 
 class L_N(SumLaw):
@@ -31,12 +33,15 @@ class log_N(Law):
     inputs = ("n_params",)
     size = "n_params"
     parameters = (Parameter("N_0", "parameters", 7.1e12, log=True), Parameter("a", "nats per token", 0.25))
+    terms = (Term("ratio", "N_0", "n_params", "a", "N"),)
 
     def model(self, points: pd.DataFrame) -> Logarithm:
         """See `Law.model`."""
         return Logarithm(Axis(points["n_params"].to_numpy()))
 
-    def starts(self, model: Logarithm, y: Array, weights: Array, objective: Objective) -> Array:
+    def starts(
+        self, model: Logarithm, y: Array, weights: Array, objective: Objective, gone: frozenset[int] = frozenset()
+    ) -> Array:
         """Return the least-squares line of L; where it would cross zero, a flatter one."""
         x = model.axis.x
         centre, mean = np.average(x, weights=weights), np.average(y, weights=weights)
@@ -45,20 +50,10 @@ class log_N(Law):
         slope = np.clip(slope, -0.9 * mean / reach, 0.9 * mean / reach)
         return np.array([[mean - slope * centre, -slope], [mean, 0.1 * mean / reach]])
 
-    def report(self, model: Logarithm, theta: Array) -> Array:
-        """See `Law.report`."""
-        c, a = model.axis.raw(theta[:, 0], theta[:, 1])
-        with np.errstate(all="ignore"):
-            return np.stack([c / a, a], axis=1)
-
     def evaluate(self, vectors: Array, inputs: Mapping[str, Array]) -> Array:
         """See `Law.evaluate`."""
         return vectors[:, 1:] * (vectors[:, :1] - np.log(inputs["n_params"]))
 
-    def positive(self) -> dict[int, str]:
-        """See `Law.positive`."""
-        return {1: "a"}
-
     def formula(self, values: Mapping[str, float]) -> str:
         """See `Law.formula`."""
-        return f"L = -{values['a']:.3g} ln(N / {plain(format(values['N_0'], '.2g'))})"
+        return f"L = {-values['a']:.3g} ln(N / {plain(format(values['N_0'], '.2g'))})"
