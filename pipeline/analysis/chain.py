@@ -1,11 +1,11 @@
-"""One bootstrap through the chain: every replicate draws the runs of all sweeps again and refits B_crit and what follows.
+"""One bootstrap through the chain: each replicate draws the runs of all sweeps again, refits B_crit and what follows.
 
 Laws in S_min and C_min rest on B_crit, and so do their intervals. Replicate k of a law takes replicate k of B_crit, and
-what a run is off by in replicate k depends on seed and run alone (`run_noise.multipliers`). So the draws of all laws are
+what a run is off by in replicate k depends on seed and run alone (`fitting.draws`). So the draws of all laws are
 paired, also those that other jobs made, and whatever follows from several laws has an interval that knows it.
 
 A replicate's error is turned round, 2 estimate - replicate, since estimates through a lowest loss are biased by noise:
-what noise adds to the estimates it added to the estimate itself.
+what noise adds to the replicates it added to the estimate itself.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class NotIdentified(Exception):
 
 
 def batch_scans(given: Inputs) -> pd.DataFrame:
-    """Return what each run of `batches` needed to reach each loss level, in steps and tokens: B_crit(L), Eq 5.1, 5.3."""
+    """Return the steps that each run of `batches` needed to reach each loss level: B_crit(L), Eq 5.1 and 5.3."""
     batches = fitted_rows(given.sweeps["batches"])
     scan = scan_points(batches, loss_levels(batches))
     if scan.empty:
