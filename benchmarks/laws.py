@@ -179,7 +179,7 @@ def holds(simulation: Simulation, n_boot: int, seed: int) -> tuple[bool, dict[st
 
 
 def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> None:
-    """Print and keep a table: law, parameter, share of data sets (those with an optimum) whose interval holds the truth."""
+    """Print and keep a table: law, parameter, share of data sets with an optimum whose interval holds the truth."""
     print(
         f"{data_sets} data sets, {n_boot} replicates; 95 % intervals (chance alone: "
         f"+- {196 * np.sqrt(0.95 * 0.05 / data_sets):.1f} %)"
