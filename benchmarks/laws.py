@@ -154,46 +154,53 @@ SIMULATIONS = (
         draw_l_n_s,
     ),
     Simulation("chinchilla", "60 runs", TRUTH, partial(chinchilla_points, n=60)),
+    Simulation("chinchilla", "60 runs, 3 % noise", TRUTH, partial(chinchilla_points, n=60, noise=0.03)),
     Simulation("isoflop", "9 budgets of 7 runs", {"k_N": 0.1, "a": 0.5, "b": 0.5, "c": 0.1}, draw_isoflop),
 )
 
 
-def holds(simulation: Simulation, n_boot: int, seed: int) -> dict[str, bool] | None:
-    """Draw and fit one data set; None where it is not identified."""
+def holds(simulation: Simulation, n_boot: int, seed: int) -> tuple[bool, dict[str, bool]] | None:
+    """Draw and fit one data set: whether it is identified, and which intervals hold; None where it has no optimum.
+
+    An end that is open holds whatever lies beyond.
+    """
     points = simulation.draw(np.random.default_rng(seed))
     fit = FORMULAS[simulation.law].fit(points, n_boot=n_boot, seed=seed)
-    if not fit.identified:
+    if not fit.found:
         return None
     found = {}
     for name, value in simulation.truth.items():
-        found[name] = fit.parameters[name].low <= value <= fit.parameters[name].high
+        ends = {name: (fit.parameters[name].low, fit.parameters[name].high)}
         if name in fit.likelihood:
-            low, high = fit.likelihood[name]
-            found[f"{name}, by likelihood"] = (low is None or low <= value) and (high is None or value <= high)
-    return {name: bool(inside) for name, inside in found.items()}
+            ends[f"{name}, by likelihood"] = fit.likelihood[name]
+        for what, (low, high) in ends.items():
+            found[what] = bool((low is None or low <= value) and (high is None or value <= high))
+    return fit.identified, found
 
 
 def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> None:
-    """Print and keep a table: law, parameter, share of data sets whose 95 % interval holds the truth."""
+    """Print and keep a table: law, parameter, share of data sets with an optimum whose interval holds the truth."""
     print(
         f"{data_sets} data sets, {n_boot} replicates; 95 % intervals (chance alone: "
         f"+- {196 * np.sqrt(0.95 * 0.05 / data_sets):.1f} %)"
     )
-    print("| law | data | parameter | covered | not identified |\n| --- | --- | --- | --- | --- |")
+    print("| law | data | parameter | covered | no optimum | identified |\n| --- | --- | --- | --- | --- | --- |")
     with ProcessPoolExecutor(workers) as pool:
         for simulation in SIMULATIONS:
             if laws and simulation.law not in laws:
                 continue
             results = list(pool.map(partial(holds, simulation, n_boot), range(data_sets), chunksize=4))
             known = [result for result in results if result is not None]
-            lost = len(results) - len(known)
-            shares = {name: float(np.mean([one[name] for one in known])) for name in (known[0] if known else ())}
+            lost, told = len(results) - len(known), sum(identified for identified, _ in known)
+            names = dict.fromkeys(name for _, found in known for name in found)
+            shares = {name: float(np.mean([found[name] for _, found in known if name in found])) for name in names}
             for name, share in shares.items():
-                print(f"| {simulation.law} | {simulation.data} | {name} | {share:.1%} | {lost} |", flush=True)
+                print(f"| {simulation.law} | {simulation.data} | {name} | {share:.1%} | {lost} | {told} |", flush=True)
             record = {
                 "data_sets": data_sets,
                 "replicates": n_boot,
-                "not_identified": lost,
+                "no_optimum": lost,
+                "identified": told,
                 "covered": {name: round(share, 4) for name, share in shares.items()},
             }
             known_before = read_json(RESULTS).get("laws", {}).get("coverage", {}) if RESULTS.exists() else {}

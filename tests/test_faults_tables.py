@@ -17,7 +17,6 @@ from pipeline.errors import UserError
 from pipeline.laws import FORMULAS, Fit, load_fit
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.cli import main
-from pipeline.laws.fitting.intervals import LEAST_DRAWS
 from pipeline.laws.fitting.law import take_draws
 from pipeline.laws.fitting.point_table import read_points
 from pipeline.laws.formulas.frontier import frontier
@@ -206,8 +205,8 @@ def csv(tmp_path: Path) -> Path:
     ("options", "words"),
     [
         (["--seed", "-1"], ["--seed", "-1", "0 or more"]),
-        (["--n-boot", "1"], ["--n-boot", "1", "0", str(LEAST_DRAWS)]),
-        (["--n-boot", str(LEAST_DRAWS - 1)], ["--n-boot", str(LEAST_DRAWS)]),
+        (["--n-boot", "1"], ["--n-boot", "1", "0", "39"]),
+        (["--n-boot", "38"], ["--n-boot", "39"]),
         (["--out", ""], ["--out ''", "name of a file"]),
         (["--plot", " "], ["--plot ' '", "name of a file"]),
         (["--x", "n_params"], ["--x n_params", "chinchilla has no x", "power_plus_constant"]),

@@ -129,6 +129,12 @@ def test_a_coefficient_of_0_leaves_its_term_out() -> None:
     assert fit.predict(x=1e7) == pytest.approx(bare.predict(n_params=1e7), rel=1e-9)
 
 
+def test_a_tie_to_the_exponent_of_a_term_that_is_left_out_says_nothing() -> None:
+    fit = FORMULAS["chinchilla"].fit(TIED, n_boot=0, fix={"A": 0}, tie={"alpha": "beta"})
+    alone = FORMULAS["chinchilla"].fit(TIED, n_boot=0, fix={"A": 0})
+    assert fit.objective == pytest.approx(alone.objective) and fit.parameters["A"].estimate == 0
+
+
 def test_one_data_size_is_enough_where_the_data_term_is_known() -> None:
     points = TIED[TIED["n_tokens"] == TIED["n_tokens"].min()]
     fit = FORMULAS["chinchilla"].fit(points, n_boot=0, fix={"B": 910.7, "beta": 0.34})

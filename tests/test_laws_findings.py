@@ -228,6 +228,16 @@ def test_likelihood_intervals_only_where_each_row_is_a_run() -> None:
     alone = FORMULAS["chinchilla"].fit(points, "mse_log", n_boot=39)
     assert set(alone.likelihood) == {"E", "A", "B", "alpha", "beta"}
     shared = FORMULAS["chinchilla"].fit(points.assign(run=[f"r{k // 2}" for k in range(25)]), "mse_log", n_boot=39)
+    for options, names in (
+        ({"fix": {"E": 1.7}}, {"A", "B", "alpha", "beta"}),
+        ({"fix": {"E": 0}}, {"A", "B", "alpha", "beta"}),
+        ({"fix": {"A": 400}}, {"E", "B", "alpha", "beta"}),
+    ):
+        fit = FORMULAS["chinchilla"].fit(points, "mse_log", n_boot=39, **options)
+        assert set(fit.likelihood) == names
+        for name in names:
+            low, high = fit.likelihood[name]
+            assert low < fit.parameters[name].estimate < high
     assert shared.likelihood == {} and shared.parameters["E"].low is not None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.laws import FORMULAS
+from pipeline.laws.command.cli import main
 from pipeline.laws.fitting.point_table import choose_rows, read_points
 
 GOOD = "n_params,loss,run\n1e5,5.0,a\n1e6,4.2,b\n1e7,3.5,c\n1e8,2.9,d\n"
@@ -178,3 +180,67 @@ def test_rows_by_condition(condition: str, left: list[int], tmp_path) -> None:
 def test_conditions_that_can_not_be_used(condition: str, message: str, tmp_path) -> None:
     with pytest.raises(UserError, match=message):
         choose_rows(read_points(write(tmp_path, GOOD)), [condition], {})
+
+
+def test_the_rows_of_the_highest_values_are_left_out(tmp_path, capsys) -> None:
+    path, out = write(tmp_path, GOOD), tmp_path / "fit.json"
+    command = ["fit", "L_N", str(path), "--n-boot", "0", "--out", str(out)]
+    assert main([*command, "--drop-highest", "loss=1"]) == 0
+    assert "(1 rows left out by --drop-highest)" in capsys.readouterr().out
+    record = json.loads(out.read_text())
+    assert record["details"] == {"drop_highest": {"loss": 1.0}, "rows_left_out": 1} and record["runs"] == list("bcd")
+    assert main([*command, "--column", "loss=loss", "--where", "n_params > 2e5", "--drop-highest", "loss=1"]) == 0
+    assert json.loads(out.read_text())["runs"] == list("cd")
+    for option, words in (
+        ("loss=9", "no row is left"),
+        ("loss=0", "whole number from 1"),
+        ("lost=1", "'lost' is missing"),
+    ):
+        capsys.readouterr()
+        assert main([*command, "--drop-highest", option]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_unit_is_said_and_missed(tmp_path, capsys) -> None:
+    rows = [
+        (n, 6 * n * 1e9 * 20e9 * n, 1.7 + 400 / (n * 1e9) ** 0.34 + 400 / (2e10 * n) ** 0.3) for n in (0.07, 0.4, 7)
+    ]
+    text = "n_params,flops,loss\n" + "".join(f"{n},{c},{loss}\n" for n, c, loss in rows)
+    path, out = write(tmp_path, text), tmp_path / "fit.json"
+    command = ["fit", "L_N", str(path), "--n-boot", "0", "--out", str(out)]
+    assert main(command) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: {path}: n_params is at most 7, and flops would give each parameter")
+    assert error.startswith(f"error: {path}: column 'n_params', line 2: 0.07") and "--unit n_params=1e9" in error
+    assert main([*command, "--unit", "n_params=1e9"]) == 0
+    assert json.loads(out.read_text())["ranges"]["n_params"] == pytest.approx([7e7, 7e9])
+    assert "warning: " not in capsys.readouterr().err
+    for option, words in (
+        ("n_params", "NAME=NUMBER"),
+        ("n_params=-1", "positive"),
+        ("size=2", "'size' is missing"),
+    ):
+        assert main([*command, "--unit", option]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_json_lines(tmp_path, capsys) -> None:
+    path = tmp_path / "points.jsonl"
+    rows = [{"n_params": 1e5 * 10**k, "loss": 5 - k / 2, "run": f"r{k}", "note": {"a": [1, "x"]}} for k in range(4)]
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    points = read_points(path)
+    assert list(points.index) == [1, 2, 3, 4] and points["n_params"].tolist() == [1e5, 1e6, 1e7, 1e8]
+    assert FORMULAS["L_N"].fit(points, n_boot=0).runs == ["r0", "r1", "r2", "r3"]
+    for line, words in (
+        ('{"n_params": 1e9, "run": "x"}', "column 'loss', line 5: is empty"),
+        ('{"n_params": 1e9, "loss": "high", "run": "x"}', "column 'loss', line 5: 'high' is not a number"),
+        ("[1, 2]", "line 5 is not a JSON object"),
+        ('{"n_params": 1', "line 5 is not JSON"),
+    ):
+        path.write_text("\n".join([*map(json.dumps, rows), line]))
+        assert main(["fit", "L_N", str(path), "--n-boot", "0"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"error: {path}: ") and words in err and err.count("\n") == 1
+    path.write_text("\n")
+    with pytest.raises(UserError, match="no rows"):
+        read_points(path)

@@ -17,6 +17,7 @@ from scipy.special import chdtri, fdtri, stdtrit
 from pipeline.analysis.inputs import Inputs
 from pipeline.claims.verdict import Number, Undecided
 from pipeline.laws import Fit
+from pipeline.laws.fitting.fit import paired_draws
 from pipeline.laws.fitting.intervals import interval
 
 LEAST_RUNS = 4
@@ -114,21 +115,21 @@ def derived(function: Callable[..., Any], *fits: Fit) -> Number:
     function
         Takes a dict of parameters for each law, numbers or arrays of draws.
     fits
-        The laws; draws of several laws are paired as independent ones.
+        The laws; draws of several laws are paired by replicate (`fit.paired_draws`).
     """
     value = float(function(*({name: fit.value(name) for name in fit.parameters} for fit in fits)))
-    n = min(len(fit.draws) for fit in fits)
-    if not n:
+    paired = paired_draws(*fits)
+    if not len(paired[0]):
         return Number(value)
     with np.errstate(all="ignore"):
-        draws = np.asarray(function(*(_draws(fit, n) for fit in fits)), float)
+        draws = np.asarray(function(*(_named(fit, draws) for fit, draws in zip(fits, paired, strict=True))), float)
     return Number(value, *interval(draws))
 
 
-def _draws(fit: Fit, n: int) -> dict[str, np.ndarray]:
+def _named(fit: Fit, draws: np.ndarray) -> dict[str, np.ndarray]:
     return {
         name: np.exp(column) if name in fit.log_parameters else column
-        for name, column in zip(fit.parameters, fit.draws[:n].T, strict=True)
+        for name, column in zip(fit.parameters, draws.T, strict=True)
     }
 
 

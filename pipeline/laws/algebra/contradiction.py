@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import UserError
-from pipeline.laws.fitting.fit import Fit
+from pipeline.laws.fitting.fit import Fit, paired_draws
 from pipeline.laws.fitting.intervals import interval
 from pipeline.units import PF_DAY
 
@@ -82,7 +82,6 @@ def crossing(L_C_min: Fit, D_opt: Fit, L_D: Fit) -> Crossing | None:
         return None
     flops = float(np.exp(ln))
     n_tokens = float(D_opt.predict(flops=flops))
-    n = min(len(fit.draws) for fit in fits)
-    ends = interval(log_crossing(*np.concatenate([fit.draws[:n].T for fit in fits])))
+    ends = interval(log_crossing(*np.concatenate([draws.T for draws in paired_draws(*fits)])))
     low, high = (None if end is None or end > LARGEST else float(np.exp(end)) for end in ends)
     return Crossing(flops, float(L_C_min.predict(flops=flops)), n_tokens, flops / (3 * n_tokens), low, high)

@@ -9,8 +9,8 @@
 | `power laws` | N_opt_min, D_opt_min, S_opt_min, B_opt_min, L_C_min | each at C_min; D = C / (6 N) without a D |
 | | N_opt, S_opt, L_C | the same at the compute C of a fixed batch |
 
-The same split is made for each bootstrap draw, and the interval is that of the splits. Draws of two laws that were
-fitted apart are paired at random.
+The same split is made for each bootstrap draw, and the interval is that of the splits. Draws of several laws are paired
+by replicate where their runs have names, else at random (`fit.paired_draws`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.errors import UserError
 from pipeline.laws.algebra.efficiency import Laws
 from pipeline.laws.command import remarks
 from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.fit import Fit
+from pipeline.laws.fitting.fit import Fit, paired_draws
 from pipeline.laws.fitting.intervals import interval_ends
 from pipeline.laws.fitting.point_table import UNITS
 from pipeline.laws.formulas.chinchilla import best_split
@@ -182,8 +182,8 @@ def _with_intervals(name: str, convention: str, fits: Sequence[Fit], flops: Arra
     """Apply a rule to the estimates and to every draw."""
     with np.errstate(all="ignore"):  # a wild draw can be infinite
         estimates = rule([np.asarray(fit.vector)[None] for fit in fits], flops)
-        n = min(len(fit.draws) for fit in fits)
-        draws = [fit.draws[np.random.default_rng(k).permutation(len(fit.draws))[:n]] for k, fit in enumerate(fits)]
+        draws = paired_draws(*fits)
+        n = len(draws[0])
         drawn = rule(draws, flops) if n else {}
         values = {}
         for key, estimate in estimates.items():

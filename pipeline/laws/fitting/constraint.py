@@ -216,6 +216,8 @@ def hold(law: Law, model: Any, fix: Mapping[str, float], tie: Mapping[str, str])
         values.append(wanted)
     for name, other in tie.items():
         factor, partner = split_tie(name, other)
+        if not {name, partner} <= set(rows):
+            continue
         if name == terms[name].exponent:
             one, two = (partner, name) if terms[name].reciprocal else (name, partner)
             equations.append(rows[one] - factor * rows[two])

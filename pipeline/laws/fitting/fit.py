@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,6 +218,35 @@ class Fit:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join(lines)
+
+
+UNNAMED = re.compile(r"\w+ \d+")  # what `point_table.check_points` calls the rows of a table without runs
+
+
+def paired_draws(*fits: Fit) -> list[np.ndarray]:
+    """Return as many draws of each law, paired: what a run is off by in replicate k is the same in all of them.
+
+    Laws that were fitted to the same runs, or one on another, are so by replicate. Rows without the name of a run are
+    called by their number, which two tables share; such laws are taken as independent and shuffled.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from pipeline.laws import FORMULAS
+    >>> points = pd.DataFrame({"n_params": [1e6, 1e7, 1e8, 1e9], "loss": [4.0, 3.4, 2.8, 2.4]})
+    >>> one = FORMULAS["L_N"].fit(points.assign(run=list("abcd")), n_boot=39)
+    >>> a, b = paired_draws(one, one)
+    >>> bool((a == b).all())
+    True
+    """
+    n = min(len(fit.draws) for fit in fits)
+    chosen = []
+    for k, fit in enumerate(fits):
+        order = np.arange(len(fit.draws))
+        if all(UNNAMED.fullmatch(run) for run in fit.runs):
+            order = np.random.default_rng(k).permutation(order)
+        chosen.append(fit.draws[order[:n]])
+    return chosen
 
 
 def _finite(value: Any) -> Any:

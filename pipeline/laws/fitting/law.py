@@ -262,8 +262,9 @@ class Law:
             k = self.names.index(name)
             with np.errstate(divide="ignore"):
                 vector[k] = np.log(value) if self.parameters[k].log else value
-        if not (np.isfinite(vector) | np.isneginf(vector) | self.undefined(gone)[0]).all():
-            fit.reason = "out of range: " + ", ".join(np.array(self.names)[np.isposinf(vector)]) + " is infinite"
+        known = np.isfinite(vector) | np.isneginf(vector) | self.undefined(gone)[0]
+        if not known.all():
+            fit.reason = f"out of range: {self.names[int(np.argmin(known))]} is not a finite number"
             return fit
         doubt = doubts(self, at, y, w, chosen, held.gone)
         fit.vector = vector.tolist()

@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 
+from pipeline.laws.fitting.constraint import ROUNDING
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.findings import Settled
 from pipeline.laws.fitting.forms import PowerSum
@@ -53,16 +54,16 @@ class Chinchilla(SumLaw):
     ) -> dict[str, list[float | None]]:
         """See `Law.likelihood`: of all parameters that are free, points taken as independent."""
         model, places = at.held.model, at.held.place(np.vstack([np.zeros(at.held.p), np.eye(at.held.p)]))
-        origin, *moved = self.report(model, places)  # the report is linear in theta
-        free = {q: row for q, row in zip(self.parameters, (np.array(moved) - origin).T, strict=True) if row.any()}
-        ends = profile_intervals(at.held, y, at.z, weights, objective, np.array(list(free.values())), level)
-        return {
-            q.name: [
-                None if end is None else float((np.exp if q.log else float)(end + origin[self.parameters.index(q)]))
-                for end in pair
-            ]
-            for q, pair in zip(free, ends, strict=True)
-        }
+        with np.errstate(invalid="ignore"):
+            origin, *moved = self.report(model, places)  # the report is linear in theta
+            rows = (np.array(moved) - origin).T
+        free = [k for k, row in enumerate(rows) if np.isfinite(row).all() and np.abs(row).max() > ROUNDING]
+        ends = profile_intervals(at.held, y, at.z, weights, objective, rows[free], level)
+        found = {}
+        for k, pair in zip(free, ends, strict=True):
+            natural = np.exp if self.parameters[k].log else float
+            found[self.names[k]] = [None if end is None else float(natural(end + origin[k])) for end in pair]
+        return found
 
 
 def best_split(flops: Array, a: Array, b: Array, alpha: Array, beta: Array) -> tuple[Array, Array]:

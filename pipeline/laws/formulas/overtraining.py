@@ -56,8 +56,7 @@ def ratios(inputs: Mapping[str, Array]) -> dict[str, Array]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> {name: float(value) for name, value in ratios({"n_params": np.array(2.0), "n_tokens": np.array(10.0)}).items()}
+    >>> ratios({"n_params": 2.0, "n_tokens": 10.0})
     {'C / M': 24.0, 'C M': 600.0}
     """
     return {"C / M": 6 * inputs["n_params"] ** 2, "C M": 6 * inputs["n_tokens"] ** 2}
