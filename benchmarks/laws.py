@@ -2,8 +2,9 @@
 
 python -m benchmarks.laws                 1,000 refits and every tenth of a grid of 4,500 starts, on 240 planted points
 python -m benchmarks.laws --coverage      the share of simulated data sets whose interval holds the truth
+python -m benchmarks.laws --chain         the same of whole experiments, through B_crit, S_min and the frontier
 
-Both write what they found into benchmarks/results.json, under "laws".
+All write what they found into benchmarks/results.json, under "laws".
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import chain
 from pipeline.files import read_json, write_json
 from pipeline.laws import FORMULAS
 from pipeline.laws.fitting.estimate import Objective, minimise
@@ -207,6 +209,19 @@ def coverage(data_sets: int, n_boot: int, laws: Sequence[str], workers: int) -> 
             keep({"coverage": known_before | {f"{simulation.law}, {simulation.data}": record}})
 
 
+def chain_coverage(experiments: int, n_boot: int, workers: int) -> None:
+    """Print and keep a table for each design: how often the intervals of the chain's laws hold the truth."""
+    for name in chain.WIDTHS:
+        truth = chain.simulated(name, 0, None)
+        with ProcessPoolExecutor(workers) as pool:
+            found = list(pool.map(partial(chain.simulated, name, n_boot), range(experiments), chunksize=2))
+        rows = chain.table(truth, found)
+        print(f"{name}: {experiments} experiments, {n_boot} replicates")
+        print(pd.DataFrame(rows).to_string(index=False, float_format="%.4g"), flush=True)
+        known_before = read_json(RESULTS).get("laws", {}).get("chain", {}) if RESULTS.exists() else {}
+        keep({"chain": known_before | {name: {"replicates": n_boot, "rows": rows}}})
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.laws", description=__doc__)
@@ -217,8 +232,11 @@ def main() -> None:
     parser.add_argument("--data-sets", type=int, default=400)
     parser.add_argument("--laws", nargs="*", default=[], choices=sorted(FORMULAS), metavar="LAW")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--chain", action="store_true", help="simulate coverage of the chain of laws")
     options = parser.parse_args()
-    if options.coverage:
+    if options.chain:
+        chain_coverage(options.data_sets, options.refits or 199, options.workers)
+    elif options.coverage:
         coverage(options.data_sets, options.refits or 400, options.laws, options.workers)
     else:
         keep(speed(options.points, options.refits or 1000, options.every, options.workers))
