@@ -1,7 +1,7 @@
-"""Simulated experiments with a planted truth through the whole chain of laws: what `benchmarks.laws --coverage` counts.
+"""Simulated experiments with a planted truth through the chain of laws, for `benchmarks.laws --chain`.
 
 Two designs of sweeps: the sizes of `laptop` trained on 100 tokens a parameter, and twelve sizes. The truth of a trend is
-what the same design gives without noise, so that the count is of the intervals; how far that is from algebra is in the
+what the same design gives without noise, so that the count is of the intervals; the truth by algebra is in the
 table too (`planted`).
 """
 
@@ -50,7 +50,9 @@ def member(d_model: int, batch: int, tokens: float, evaluations: int, seed: int 
     """Return a run of 2 layers and a context of 128 tokens."""
     steps = int(tokens / (128 * batch))
     shape = {"n_layer": 2, "d_model": d_model, "n_vocab": 512, "n_ctx": 128, "batch_sequences": batch}
-    return Member(Run(tokens="t", lr=0.01, n_steps=steps, warmup_steps=50, evaluations=evaluations, seed=seed, **shape))
+    return Member(
+        Run(tokens="t", lr=0.01, n_steps=steps, warmup_steps=steps // 20, evaluations=evaluations, seed=seed, **shape)
+    )
 
 
 @cache

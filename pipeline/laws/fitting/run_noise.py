@@ -2,7 +2,8 @@
 
 A frontier has no residuals of its own, since it is the lowest of several curves. What runs do have is a residual from
 the loss that is smooth in size and training, ln L = s(ln N, ln x), x being steps, tokens or compute per parameter. The
-surface is (N_c / N)^alpha + (x_c / x)^beta times a low polynomial in both logarithms, fitted to all rows.
+surface is (N_c / N)^alpha + (x_c / x)^beta times the exponential of a polynomial, of degree 2 in ln N and 4 in ln x,
+fitted to all rows: all runs share the shape along training, few the one along size.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def run_noise(log_size: Array, log_length: Array, log_loss: Array, run_index: ND
     theta = solution.theta[solution.best()]
     m, jacobian = (part[0] for part in model.derivatives(theta[None]))
     n, x = ((values - values.mean()) / (values.std() or 1.0) for values in (log_size, log_length))
-    powers = np.stack([n**0, n, n**2, x, x**2, n * x, n**2 * x, n * x**2], axis=1)
+    powers = np.stack([n**i * x**j for i in range(3) for j in range(5)], axis=1)
     smooth = m + powers @ np.linalg.lstsq(powers, log_loss - m)[0]
     design = np.column_stack([jacobian.T, powers])
     return noise_about(smooth, design, log_loss, run_index)
