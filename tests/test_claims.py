@@ -16,7 +16,6 @@ import planted
 import planted_more
 import pytest
 
-from pipeline.analysis.fit import residuals
 from pipeline.analysis.inputs import Inputs
 from pipeline.claims import CLAIMS, measure
 from pipeline.claims.verdict import FAILS, HOLDS, OPEN, Claim, Number, Undecided, check, exact
@@ -62,7 +61,7 @@ def given(
 
 def with_residuals(points: dict[str, pd.DataFrame], laws: dict[str, Fit]) -> dict[str, pd.DataFrame]:
     """Return the points with their residuals from these laws."""
-    return {name: rows.assign(residual=residuals(laws[name], rows)) for name, rows in points.items()}
+    return {name: rows.assign(residual=laws[name].definition.residuals(laws[name], rows)) for name, rows in points.items()}
 
 
 # Power laws

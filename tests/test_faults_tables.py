@@ -509,8 +509,8 @@ def test_a_best_size_that_stays_the_same_has_no_exponent() -> None:
     assert not fit.identified and "the best size is the same at all computes" in fit.reason
 
 
-@pytest.mark.parametrize(("sizes", "interval"), [(5, False), (17, True)])
-def test_replicates_without_an_optimum_leave_no_interval(sizes: int, interval: bool) -> None:
+@pytest.mark.parametrize(("sizes", "interval"), [(4, False), (17, True)])
+def test_few_sizes_leave_no_interval(sizes: int, interval: bool) -> None:
     d, parts = np.geomspace(1e7, 1e12, 60), []
     for n in np.geomspace(1e6, 1e10, sizes):
         loss = 1.8 + 482 / n**0.35 + 2085 / d**0.37
@@ -520,7 +520,7 @@ def test_replicates_without_an_optimum_leave_no_interval(sizes: int, interval: b
     if interval:
         assert "note" not in fit.bootstrap and fit.parameters["a"].low < fit.value("a") < fit.parameters["a"].high
     else:
-        assert "of 200 replicates have no optimum" in fit.bootstrap["note"] and not len(fit.draws)
+        assert "too few sizes to tell the noise of runs" in fit.bootstrap["note"] and not len(fit.draws)
 
 
 @pytest.mark.parametrize(("lost", "left"), [(0, 100), (5, 95), (6, 0)])
@@ -529,5 +529,6 @@ def test_one_replicate_in_twenty_may_have_no_value(fitted, lost: int, left: int)
     vectors = np.tile(fitted.vector, (100, 1))
     vectors[:lost, 0] = np.inf
     take_draws(fit, vectors, 100, {})
-    assert len(fit.draws) == left == fit.bootstrap["replicates"] and fit.bootstrap["without_value"] == lost
+    assert np.isfinite(fit.draws).all(-1).sum() == left and fit.bootstrap["without_value"] == lost
+    assert fit.bootstrap["replicates"] == left and len(fit.draws) in (0, 100)  # draws stay in their places
     assert fit.bootstrap.get("note") == (None if left else "6 of 100 replicates can't be fitted")

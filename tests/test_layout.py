@@ -21,7 +21,7 @@ FLOORS = (
     ("train",),
     ("laws",),
     ("analysis",),
-    ("figures", "claims"),
+    ("figures", "claims", "power"),
     ("tables",),
     ("report",),
     ("gather", "evaluate", "fit", "lock"),

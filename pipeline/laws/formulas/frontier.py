@@ -190,6 +190,8 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     if few := too_few_fall(rows, table):
         raise UserError(f"frontier: {few}")
     curves = Curves.of(rows, compute)
+    if not curves.runs:
+        raise UserError("frontier: no learning curve is given")
     log_compute = np.log(rows[compute].to_numpy(float)[curves.rows])
     at = computes(log_compute, per_decade)
     columns = {name: _logarithm(rows[name], curves) for name in ("loss", "step", "n_tokens")}
