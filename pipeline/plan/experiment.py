@@ -14,7 +14,7 @@ from pipeline.corpora.local import Hashes, contents, digest_of
 from pipeline.errors import UserError
 from pipeline.plan import catalog
 from pipeline.plan.run import Run, content_id
-from pipeline.plan.sweeps import Member, runs_of_sweep
+from pipeline.plan.sweeps import Member, place_of, runs_of_sweep
 
 RECIPE = 1
 """Raised by hand when the data stages change their meaning (cleaning, splitting, tokenizing); part of their ids."""
@@ -114,14 +114,16 @@ class Experiment:
         for name, members in self.sweeps.items():
             most = max(member.run.n_unique_tokens or 0 for member in members)
             if most > sure:
+                place = place_of("n_unique_tokens", name, self.config)
                 raise UserError(
-                    f"config: sweeps/{name}/n_unique_tokens: {most:,} is above data/min_train_tokens {sure:,.0f}, "
-                    "which is all that the corpora are sure to give"
+                    f"config: {place}: {most:,} is above data/min_train_tokens {sure:,.0f}, which is all that the "
+                    "corpora are sure to give"
                 )
             run = max((member.run for member in members), key=lambda run: test_size(run.test_tokens, run.n_ctx))
             if test_size(run.test_tokens, run.n_ctx) > data["min_test_tokens"]:
+                place = place_of("test_tokens", name, self.config)
                 raise UserError(
-                    f"config: training/test_tokens: {run.test_tokens:,} (sweep {name}, windows of {run.n_ctx}) need "
+                    f"config: {place}: {run.test_tokens:,} (sweep {name}, windows of {run.n_ctx}) need "
                     f"{test_size(run.test_tokens, run.n_ctx):,} tokens, more than data/min_test_tokens "
                     f"{data['min_test_tokens']:,.0f}, which is all that the test set is sure to have; raise that one "
                     "(and data/test_fraction, if the text is then too small), or lower test_tokens"

@@ -132,7 +132,7 @@ def _layers(name: str, config: Config) -> Iterator[Layer]:
     """Yield the settings of each variant of a sweep, laid over those of the sweep and of the config's sections."""
     sweep, where = config["sweeps"][name], f"sweeps/{name}"
     if both := sorted(config["model"].keys() & config["training"].keys()):
-        raise UserError(f"config: training/{both[0]}: model sets it as well; leave one out")
+        raise UserError(f"config: model/{both[0]} and training/{both[0]} are both given; leave one out")
     sections = _lay(_lay({}, config["model"], "model"), config["training"], "training")
     outer = _lay(sections, {key: value for key, value in sweep.items() if key != "variants"}, where)
     for number, variant in enumerate(sweep.get("variants", [{}])):
@@ -161,6 +161,21 @@ def _lay(outer: Layer, inner: Mapping[str, Any], where: str) -> Layer:
             layer.pop(other, None)
             layer[key] = (f"{where}/{key}", value)
     return layer
+
+
+def place_of(key: str, name: str, config: Config) -> str:
+    """Return where the config sets a key of a sweep: in the sweep, or in a section for all.
+
+    Examples
+    --------
+    >>> config = {"model": {}, "training": {"seed": 0}, "sweeps": {"a": {}, "b": {"variants": [{"seed": 1}]}}}
+    >>> place_of("seed", "a", config), place_of("seed", "b", config)
+    ('training/seed', 'sweeps/b/seed')
+    """
+    sweep = config["sweeps"][name]
+    if any(key in mapping for mapping in (sweep, *sweep.get("variants", []))):
+        return f"sweeps/{name}/{key}"
+    return f"model/{key}" if key in config["model"] else f"training/{key}"
 
 
 def _points(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -246,9 +261,13 @@ def _member(settings: dict[str, Any], config: Config, tokens_id: str) -> Member:
     probe = Run(**fields_ | {"n_steps": 2, "warmup_steps": 0, "lr": 0.0, "n_unique_tokens": None, "patience": 0})
     n_params = count(probe).n_params
     if "n_steps" not in fields_:
-        fields_["n_steps"] = _steps("tokens", _length(tokens, n_params), probe)
+        length = _length(tokens, n_params)
+        fields_["n_steps"] = _steps(length, probe, f"tokens: {length:,.0f} training tokens are")
+    elif fields_["n_steps"] < 2:
+        raise UserError(f"n_steps: {fields_['n_steps']} is below 2: at the last step most schedules have the rate 0")
     if epochs and fields_.get("n_unique_tokens"):
-        fields_["n_steps"] = min(fields_["n_steps"], _steps("epochs", epochs * fields_["n_unique_tokens"], probe))
+        said = f"epochs: {epochs:g} of n_unique_tokens {fields_['n_unique_tokens']:,.0f} are"
+        fields_["n_steps"] = min(fields_["n_steps"], _steps(epochs * fields_["n_unique_tokens"], probe, said))
     if warmup is not None:
         fields_["warmup_steps"] = min(fields_["n_steps"] - 1, math.ceil(warmup * fields_["n_steps"]))
     if lr is None:
@@ -269,12 +288,12 @@ def _length(tokens: float | Mapping[str, float] | None, n_params: int) -> float:
     return min(tokens["most"], max(tokens["least"], tokens["per_param"] * n_params))
 
 
-def _steps(key: str, tokens: float, run: Run) -> int:
-    """Return the steps that take so many tokens."""
+def _steps(tokens: float, run: Run, said: str) -> int:
+    """Return the steps that take so many tokens; `said` begins the line that refuses too few."""
     if tokens < 2 * run.batch_tokens:
         raise UserError(
-            f"{key}: {tokens:,.0f} training tokens are less than two batches of {run.batch_tokens:,} "
-            f"(batch_sequences {run.batch_sequences}, n_ctx {run.n_ctx})"
+            f"{said} less than two batches of {run.batch_tokens:,}, which batch_sequences {run.batch_sequences} and "
+            f"n_ctx {run.n_ctx} give"
         )
     return math.ceil(tokens / run.batch_tokens)
 
