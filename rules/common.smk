@@ -7,28 +7,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from pipeline.errors import UserError
 from pipeline.lock import record_host
 from pipeline.plan import catalog, cost, placement
-from pipeline.plan.config import check_config
-from pipeline.plan.experiment import Experiment
 from pipeline.plan.imports import code_files
 from pipeline.train import finished
 
-if set("{}") & set(str(workflow.basedir)):
-    raise WorkflowError(
-        f"{workflow.basedir}: Snakemake takes braces in a path for wildcards: "
-        "rename the folder, or move the checkout"
-    )
-
-try:
-    config = check_config(config, f"{workflow.basedir}/rules/config.schema.yaml")
-    EXPERIMENT = Experiment(config)
-    RUNS = EXPERIMENT.runs
-    SWEEPS = EXPERIMENT.sweeps
-except UserError as error:
-    raise WorkflowError(str(error)) from None
-
+RUNS = EXPERIMENT.runs
+SWEEPS = EXPERIMENT.sweeps
 PRESET = EXPERIMENT.preset
 TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
 
