@@ -31,6 +31,8 @@ from pipeline.hashing import text_hash
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
+    from pipeline.corpora.hub import Stream
+
 PART_BYTES = 64 * 2**20  # text a file
 BATCH = 200  # documents cleaned together: few, since a document may be a book
 LONG = 100_000  # characters: a longer document of kind files is no document but a book or a whole data set,
@@ -158,22 +160,13 @@ class _Build:
         return (LONG if source["kind"] == "files" else float("inf")), max(PIECE, 4 * self.min_characters)
 
     @staticmethod
-    def _batches(documents: IterableDataset, source: Mapping[str, Any]) -> Iterator[list[str]]:
-        """Yield the texts of a source, batch by batch; what the library of kind hub can't read is one line."""
+    def _batches(documents: IterableDataset | Stream, source: Mapping[str, Any]) -> Iterator[list[str]]:
+        """Yield the texts of a source, batch by batch."""
         where = f"{source['kind']} source {source.get('name', '')}".strip()
         read = 0
-        try:
-            for batch in documents.iter(batch_size=BATCH):
-                yield [text_of(text, f"{where}: document {read + n}") for n, text in enumerate(batch["text"], start=1)]
-                read += len(batch["text"])
-        except UserError:
-            raise
-        except Exception as error:  # of many classes: that of the format's reader, of the network, of the library
-            if source["kind"] != "hub":
-                raise
-            said = " ".join(str(error).split()) or type(error).__name__
-            said = said if len(said) <= 300 else f"{said[:300]} ..."
-            raise UserError(f"{where}: can't be read on after {read:,} documents: {said}") from error
+        for batch in documents.iter(batch_size=BATCH):
+            yield [text_of(text, f"{where}: document {read + n}") for n, text in enumerate(batch["text"], start=1)]
+            read += len(batch["text"])
 
     def _close_part(self) -> None:
         parts = self.progress["parts"]
