@@ -8,6 +8,14 @@ READY := $(VENV)/.ready-$(shell cksum < requirements.lock | cut -d' ' -f1)
 # Rules call `python`: the environment's own must come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
+# Snakemake needs a user's name, a home folder and a cache in it, which a container may not have; then they are these.
+USER ?= $(shell id -u)
+HOME ?= $(CURDIR)/.snakemake/home
+export USER HOME
+ifndef XDG_CACHE_HOME
+export XDG_CACHE_HOME := $(shell mkdir -p "$(HOME)/.cache" 2>/dev/null && test -w "$(HOME)/.cache" && echo "$(HOME)/.cache" || echo "$(CURDIR)/.snakemake/cache")
+endif
+
 .PHONY: figures report plan test test-fast test-slurm faults lint bench readme lock clean
 
 figures: $(READY)  ## the main job: every figure and table; PRESET=test for a quick look

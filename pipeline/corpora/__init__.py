@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files import read_json, reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,11 +61,23 @@ def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDat
 
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
-    """Read meta.json of a finished corpus: its documents, bytes, parts, sources."""
+    """Read meta.json of a finished corpus: its documents, bytes, parts, sources.
+
+    Raises
+    ------
+    UserError
+        When it is missing or damaged.
+    """
     path = Path(folder) / "meta.json"
     if not path.is_file():
         raise UserError(f"{path}: no such file: fetch the corpus first")
-    return read_json(path)
+    with reading(path, "the JSON of a corpus", f"remove {folder} to fetch it again"):
+        meta = read_json(path)
+        for key in ("name", "documents", "bytes", "parts", "sources"):
+            meta[key]
+        for part in meta["parts"]:
+            part["file"]
+    return meta
 
 
 def read_documents(
@@ -75,7 +87,9 @@ def read_documents(
     import pyarrow.parquet as pq
 
     for part in parts or [part["file"] for part in read_meta(folder)["parts"]]:
-        yield from pq.ParquetFile(Path(folder) / part).iter_batches(200, columns=list(columns))
+        path = Path(folder) / part
+        with reading(path, "a parquet file of documents", f"remove {folder} to fetch it again"):
+            yield from pq.ParquetFile(path).iter_batches(200, columns=list(columns))
 
 
 def check_documents(folder: str | Path) -> None:

@@ -25,7 +25,7 @@ from pipeline.corpora.clean import Cleaner
 from pipeline.corpora.formats import text_of
 from pipeline.corpora.local import Hashes, contents, digest_of
 from pipeline.errors import UserError, command
-from pipeline.files import atomic_path, read_json, write_json, writing
+from pipeline.files import atomic_path, read_json, reading, write_json
 from pipeline.hashing import text_hash
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ class _Build:
     def __init__(self, name: str, spec: Mapping[str, Any], output: Path, part_bytes: int) -> None:
         self.name, self.spec, self.output, self.part_bytes = name, spec, output, part_bytes
         self.folder = output.parent
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.progress_file = self.folder / "progress.json"
         deduplicate = spec.get("deduplicate", "paragraphs")
         self.number_documents = deduplicate == "nothing"
@@ -108,12 +107,14 @@ class _Build:
     def _resume(self) -> None:
         """Take up the files that an earlier try left, if it had the same spec, and remember their documents."""
         if self.progress_file.exists():
-            progress = read_json(self.progress_file)
-            files = {part["file"]: part.get("sha256") for part in progress["parts"]}
+            with reading(self.progress_file, "the state of a corpus in the making", f"remove {self.folder}"):
+                progress = read_json(self.progress_file)
+                files = {part["file"]: part.get("sha256") for part in progress["parts"]}
+                spec, content = progress["spec"], progress.get("content")
             whole = all((self.folder / file).is_file() for file in files)
             if (
                 whole
-                and (progress["spec"], progress.get("content")) == (self.spec, self.content)
+                and (spec, content) == (self.spec, self.content)
                 and all(sha256 in (None, sha256_of(self.folder / file)) for file, sha256 in files.items())
             ):
                 self.progress = progress
@@ -175,12 +176,11 @@ class _Build:
         hashes = [text_hash(text, number) for text, number in zip(self.texts, numbers, strict=False)]
         table = pa.table([self.texts, np.array(hashes, dtype=np.uint64)], schema=SCHEMA)
         path = self.folder / f"documents-{len(parts):05d}.parquet"
-        with writing(path), atomic_path(path) as temporary:
+        with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd", row_group_size=2000)
         part = {"file": path.name, "documents": len(self.texts), "bytes": self.bytes, "sha256": sha256_of(path)}
         parts.append(part)
-        with writing(self.progress_file):
-            write_json(self.progress_file, self.progress)
+        write_json(self.progress_file, self.progress)
         log.info("%s: %d documents, %.1f MB in %s", self.name, part["documents"], self.bytes / 1e6, part["file"])
         self.texts, self.bytes = [], 0
 
@@ -205,8 +205,7 @@ class _Build:
         if contents(self.spec, self.hashes) != self.files:
             self.progress_file.unlink()
             raise UserError("its files changed while they were read; start it again")
-        with writing(self.output):
-            write_json(self.output, meta)
+        write_json(self.output, meta)
         self.progress_file.unlink()
         return meta
 
