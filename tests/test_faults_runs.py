@@ -257,7 +257,7 @@ def test_a_token_beyond_the_vocabulary_is_one_line(
     np.full((folder / f"{name}.bin").stat().st_size // 2, 64, dtype="<u2").tofile(folder / f"{name}.bin")
     arguments = ["--run", tiny_run().to_json(), "--tokens", folder, "--output", tmp_path / "run/curve.parquet"]
     arguments += ["--scratch", tmp_path / "scratch", "--device", "cpu", "--engine", engine]
-    said = "tokens: 64 is not below n_vocab 64: the token files tiny-0000000000 are damaged; remove them"
+    said = "tokens: 64 is not below n_vocab 64: the files of tiny-0000000000 are damaged; remove them"
     assert line_of(capsys, training.main, arguments) == said
 
 
