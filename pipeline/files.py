@@ -52,7 +52,8 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: can't be written ({error.strerror or error})") from error
+        reason = os.strerror(error.errno) if error.errno else error
+        raise UserError(f"{path}: can't be written ({reason})") from error
 
 
 @contextmanager

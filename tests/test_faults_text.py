@@ -103,6 +103,13 @@ def test_csv_that_is_well_formed() -> None:
 # Bytes
 
 
+def test_a_header_in_the_middle_is_no_document() -> None:
+    """Two exports put together; where there is one column, a text may be its name."""
+    assert refusal("a.csv", "id,text\n1,one\n\nid,text\n2,two\n") == "line 4 is the header again; remove it"
+    assert read("a.csv", "id,text\nid,one\n1,text\n") == ["one", "text"]
+    assert read("a.csv", "text\ntext\n") == ["text"]
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json", "a.csv.gz", "a.jsonl.bz2", "a.txt.xz"])
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
 def test_a_bad_byte_is_where_the_file_has_it(name: str, start: bytes) -> None:
@@ -195,6 +202,14 @@ def test_jsonl_names_the_line(line: str, said: str) -> None:
     assert refusal("a.jsonl", f"{GOOD}\n{GOOD}{line}\n{GOOD}").startswith(said)
     for end in ("\r\n", "\r"):
         assert refusal("a.jsonl", f"{GOOD}\n{GOOD}{line}\n{GOOD}".replace("\n", end)).startswith(said)
+
+
+def test_a_record_with_two_texts_is_refused() -> None:
+    twice = '{"text": "one", "id": 1, "id": 2, "text": "two"}'
+    said = "the key 'text' is given twice in one object"
+    assert refusal("a.jsonl", '{"text": "zero"}\n' + twice) == f"line 2: {said}"
+    assert refusal("a.json", f'[{{"text": "zero"}}, {twice}]') == said
+    assert read("a.jsonl", '{"id": 1, "id": 2, "text": "one"}') == ["one"]
 
 
 def test_jsonl_that_is_well_formed() -> None:

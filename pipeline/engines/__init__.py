@@ -48,8 +48,7 @@ def check_tokens(tokens: np.ndarray, run: Run) -> None:
     """
     if (largest := int(tokens.max(initial=0))) >= run.n_vocab:
         raise UserError(
-            f"tokens: {largest} is not below n_vocab {run.n_vocab}: the token files {run.tokens} are damaged; remove "
-            "them to make them again"
+            f"tokens: {largest} is not below n_vocab {run.n_vocab}: the files of {run.tokens} are damaged; remove them"
         )
 
 
