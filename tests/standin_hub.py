@@ -101,7 +101,7 @@ class Hub:
         found = (request.path.rsplit("/", 1)[1] for request in list(self.requests) if "/large/" in request.path)
         return list(dict.fromkeys(found))
 
-    def wait_for(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], object], seconds: float = 120) -> None:
         """Wait until `condition` holds."""
         end = time.monotonic() + seconds
         while not condition():

@@ -40,7 +40,7 @@ from pipeline.corpora import __main__ as corpora, hub
 AbstractBufferedFile.DEFAULT_BLOCK_SIZE = 20_000  # a shard comes in several pieces
 sleep = time.sleep
 time.sleep = lambda seconds: sleep(seconds / {haste})  # waiting is short; what is done between is as it is
-hub.TIMEOUT = 1
+hub.TIMEOUT = 3
 corpora.build_corpus = partial(corpora.build_corpus, part_bytes=60_000)
 sys.exit(corpora.main())
 """
@@ -87,7 +87,7 @@ def start(hub: Hub, folder: Path, haste: float = 500, **source: object) -> subpr
     spec = json.dumps({"sources": [BOOKS | FACTS | source]})
     arguments = ["--name", "web", "--spec", spec, "--downloads", str(folder), "--output", str(folder / "web/meta.json")]
     environment = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
-    environment |= {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment |= {"HF_HUB_DOWNLOAD_TIMEOUT": "3", "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-c", PROCESS.format(haste=haste), *arguments]
     with open(folder / "said.txt", "w") as said:
         return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=said)
@@ -158,8 +158,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]
         ),
         pytest.param(
             [
-                Fault("/api/*/tree/*", wait=10, times=1),  # for which the client has no limit of its own
-                Fault("/large/*0001.parquet", wait=1.5, times=2),
+                Fault("/api/*/tree/*", wait=5, times=1),  # for which the client has no limit of its own
+                Fault("/large/*0001.parquet", wait=4, times=2),
                 Fault("*", wait=0.1),
             ],
             id="slow",
@@ -228,7 +228,7 @@ def test_a_hub_that_stays_ill_is_one_line(hub: Hub, tmp_path: Path, fault: parti
     ("fault", "line"),
     [
         (
-            Fault("/api/datasets/*", wait=3),
+            Fault("/api/datasets/*", wait=5),
             r"http://127\.0\.0\.1:\d+ can't be reached \(timed out\); set HF_ENDPOINT to",
         ),
         (Fault("/api/datasets/*", status=503), r"can't be opened: Server error '503 .* is well, and it goes on after"),
