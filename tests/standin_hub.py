@@ -101,7 +101,7 @@ class Hub:
         found = (request.path.rsplit("/", 1)[1] for request in list(self.requests) if "/large/" in request.path)
         return list(dict.fromkeys(found))
 
-    def wait_for(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], object], seconds: float = 120) -> None:
         """Wait until `condition` holds."""
         end = time.monotonic() + seconds
         while not condition():
@@ -174,7 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
             if self.fault.status is not None:
                 self.answer(self.fault.status, self.fault.body, self.fault.headers)
                 return
-        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path):
+        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/refs", path):
+            self.references(found[1])
+        elif found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path):
             self.api(found[1], found[2] or "revision", found[3] or "main", parse_qs(url.query) | parse_qs(sent))
         elif found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/(.+)", path):
             self.resolve(found[1], found[2])
@@ -224,6 +226,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.refuse("EntryNotFound", f"{folder} does not exist")
             return
         self.json([inside[path] for path in sorted(inside)])
+
+    def references(self, name: str) -> None:
+        found = {"branches": [], "converts": [], "tags": []}
+        for (known, ref), commit in self.server.hub.refs.items():
+            if known == name and ref != commit:
+                start = "refs/convert/" if ref.startswith("refs/") else "refs/heads/" if ref == "main" else "refs/tags/"
+                what = {"refs/convert/": "converts", "refs/heads/": "branches", "refs/tags/": "tags"}[start]
+                short = ref.removeprefix("refs/convert/")
+                found[what].append({"name": short, "ref": f"{start}{short}", "targetCommit": commit})
+        self.json(found)
 
     def resolve(self, name: str, rest: str) -> None:
         if (place := self.split(name, rest)) is None:

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import IterableDataset
 
+    from pipeline.corpora.hub import Stream
+
 KINDS = ("hub", "wheel", "files", "synthetic")
 
 
-def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, dict[str, Any]]:
+def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset | Stream, dict[str, Any]]:
     """Open one source as a stream of documents.
 
     Parameters
@@ -44,7 +46,7 @@ def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDat
 
     Returns
     -------
-    documents : datasets.IterableDataset
+    documents : datasets.IterableDataset, or for kind hub a Stream that reads one through the failures of a hub
         One string column, `text`. Its `state_dict` marks a place from which reading can go on.
     facts : dict
         What was found out while opening it and belongs in meta.json (a commit, an entropy rate).

@@ -52,7 +52,7 @@ def load(source: Mapping[str, Any], downloads: Path) -> tuple[Stream, dict[str, 
 
     for library in (datasets, huggingface_hub):
         library.utils.logging.disable_propagation()  # they write their warnings themselves: not twice
-    # Once each: a try of the library's own may go on in a compressed stream that has lost its place.
+    # Once each: in a compressed stream the library's own next try goes on behind bytes that were lost.
     datasets.config.STREAMING_READ_MAX_RETRIES = datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
 
     def open_it() -> IterableDataset:
