@@ -8,7 +8,15 @@ READY := $(VENV)/.ready-$(shell cksum < requirements.lock | cut -d' ' -f1)
 # Rules call `python`: the environment's own must come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: figures report plan test test-fast test-slurm lint bench readme lock clean
+# Snakemake needs a user's name, a home folder and a cache in it, which a container may not have; then they are these.
+USER ?= $(shell id -u)
+HOME ?= $(CURDIR)/.snakemake/home
+export USER HOME
+ifndef XDG_CACHE_HOME
+export XDG_CACHE_HOME := $(shell mkdir -p "$(HOME)/.cache" 2>/dev/null && test -w "$(HOME)/.cache" && echo "$(HOME)/.cache" || echo "$(CURDIR)/.snakemake/cache")
+endif
+
+.PHONY: figures report plan test test-fast test-slurm faults lint bench readme lock clean
 
 figures: $(READY)  ## the main job: every figure and table; PRESET=test for a quick look
 	python -m pipeline.lock
@@ -22,13 +30,16 @@ plan: $(READY)  ## what the preset would cost
 	snakemake plan --cores 1 --quiet host progress reason rules --config preset=$(PRESET)
 
 test: $(READY) lint  ## everything: style, unit tests, and the test preset end to end
-	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadgroup -m "not slurm"
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadgroup -m "not slurm and not faults"
 
 test-slurm: $(READY)  ## through a real Slurm of one node, which the test starts; needs slurmd, slurmctld and munge
 	python -m pytest -q -m slurm
 
+faults: $(READY)  ## an hour: the test preset killed KILLS times (100), on a full disk, with damaged files, twice at once
+	OMP_NUM_THREADS=1 python -m pytest -q -rs -s -m faults
+
 test-fast: $(READY)  ## under a minute
-	OMP_NUM_THREADS=1 python -m pytest -q -n 2 -m "not slow and not slurm"
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 -m "not slow and not slurm and not faults"
 
 lint: $(READY)
 	ruff format --check .

@@ -22,11 +22,7 @@ from snakemake.utils import min_version
 min_version("9.14")
 
 
-configfile: f"{workflow.basedir}/config.yaml"
-# A preset lies over config.yaml and changes ranges only; --config and --configfile lie over both.
-configfile: f"{workflow.basedir}/presets/{config['preset']}.yaml"
-
-
+include: "rules/config.smk"
 include: "rules/common.smk"
 include: "rules/targets.smk"
 include: "rules/corpora.smk"

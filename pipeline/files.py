@@ -13,8 +13,26 @@ from pipeline.errors import UserError
 
 
 @contextmanager
-def reading(path: str | Path, needed: str) -> Iterator[None]:
-    """Name the file that can't be read; `needed` is what a folder stands in the place of."""
+def reading(path: str | Path, needed: str, remedy: str = "") -> Iterator[None]:
+    """Name the file that can't be read, or that is not what is `needed`; `remedy` says how to get another.
+
+    Whatever is raised within means that the file is damaged, so nothing but reading and checking it belongs there.
+
+    Raises
+    ------
+    UserError
+        One line for each fault, with the reason.
+
+    Examples
+    --------
+    >>> with reading("meta.json", "the JSON of token files", "remove it"):
+    ...     json.loads('{"vocabulary": 6')
+    Traceback (most recent call last):
+    ...
+    pipeline.errors.UserError: meta.json: not the JSON of token files (Expecting ',' delimiter: line 1 column 17 (char
+    16)); remove it
+    """
+    remedy = f"; {remedy}" if remedy else ""
     try:
         yield
     except FileNotFoundError:
@@ -22,7 +40,10 @@ def reading(path: str | Path, needed: str) -> Iterator[None]:
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; {needed} is needed") from None
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
+        raise UserError(f"{path}: can't be read ({error.strerror or error}){remedy}") from error
+    except Exception as error:  # of many classes: those of each format's library
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else error
+        raise UserError(f"{path}: not {needed} ({reason}){remedy}") from error
 
 
 @contextmanager
@@ -31,7 +52,8 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: can't be written ({error.strerror or error})") from error
+        reason = os.strerror(error.errno) if error.errno else error
+        raise UserError(f"{path}: can't be written ({reason})") from error
 
 
 @contextmanager
@@ -40,6 +62,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The parent folder is made when it is missing. On an error the temporary file is removed and `path` is as
     it was before. The temporary name keeps the suffix, since several writers choose the format by it.
+
+    Raises
+    ------
+    UserError
+        When it can't be written.
 
     Examples
     --------
@@ -51,15 +78,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     '1 2 3'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

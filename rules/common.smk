@@ -2,33 +2,19 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from pipeline.errors import UserError
 from pipeline.lock import record_host
 from pipeline.plan import catalog, cost, placement
-from pipeline.plan.config import check_config
-from pipeline.plan.experiment import Experiment
 from pipeline.plan.imports import code_files
 from pipeline.train import finished
 
-if set("{}") & set(str(workflow.basedir)):
-    raise WorkflowError(
-        f"{workflow.basedir}: Snakemake takes braces in a path for wildcards: "
-        "rename the folder, or move the checkout"
-    )
-
-try:
-    config = check_config(config, f"{workflow.basedir}/rules/config.schema.yaml")
-    EXPERIMENT = Experiment(config)
-    RUNS = EXPERIMENT.runs
-    SWEEPS = EXPERIMENT.sweeps
-except UserError as error:
-    raise WorkflowError(str(error)) from None
-
+RUNS = EXPERIMENT.runs
+SWEEPS = EXPERIMENT.sweeps
 PRESET = EXPERIMENT.preset
 TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
 
@@ -39,7 +25,7 @@ os.environ.update(PYTHONPATH=str(workflow.basedir))
 
 
 wildcard_constraints:
-    preset=r"\w+",
+    preset=PRESET,  # another preset's results are not made with this config
     sweep=r"\w+",
     law=r"\w+",
     figure=r"\w+",
@@ -56,14 +42,21 @@ def meta_of_corpus(name):
     return f"results/corpora/{EXPERIMENT.corpus_id(name)}/meta.json"
 
 
+BY_ID = ("corpus", "data set", "run")  # what has an id that follows the text
+
+
+def of_config(kind, name, known):
+    """Return what this config has under a name; an id may be another config's, or that of own text before an edit."""
+    if name not in known:
+        why = ", whose own text may have changed" if kind in BY_ID else ""
+        there = "" if kind == "run" else f"; there are {', '.join(known)}"
+        raise WorkflowError(f"{name}: no {kind} of this config{why}{there}")
+    return known[name]
+
+
 def corpus_of_config(wildcards):
-    """Return name and settings of a corpus; its id is of another config, or of own text before an edit, if there is none."""
-    if wildcards.corpus not in EXPERIMENT.corpora:
-        raise WorkflowError(
-            f"results/corpora/{wildcards.corpus}: no corpus of this config, whose own text may have changed; "
-            f"there are {', '.join(EXPERIMENT.corpora)}"
-        )
-    return EXPERIMENT.corpora[wildcards.corpus]
+    """Return name and settings of a corpus."""
+    return of_config("corpus", wildcards.corpus, EXPERIMENT.corpora)
 
 
 def corpus_name(wildcards):
@@ -76,26 +69,33 @@ def corpus_spec_json(wildcards):
     return json.dumps(corpus_of_config(wildcards)[1], sort_keys=True)
 
 
+def data_of_config(wildcards):
+    """Return the data settings of token files."""
+    return of_config(
+        "data set", wildcards.tokens, {EXPERIMENT.tokens_id: config["data"]}
+    )
+
+
 def tokens_spec_json(wildcards):
     """Return the data settings of token files as JSON."""
-    return json.dumps(config["data"], sort_keys=True)
+    return json.dumps(data_of_config(wildcards), sort_keys=True)
 
 
 def train_documents(wildcards):
     """Return the documents that are trained on."""
-    return [meta_of_corpus(name) for name in config["data"]["train"]]
+    return [meta_of_corpus(name) for name in data_of_config(wildcards)["train"]]
 
 
 def transfer_documents(wildcards):
     """Return the documents that are only evaluated on."""
-    return [meta_of_corpus(name) for name in config["data"]["transfer"]]
+    return [meta_of_corpus(name) for name in data_of_config(wildcards)["transfer"]]
 
 
 def train_corpora(wildcards):
     """Return NAME=FOLDER of each corpus that is trained on."""
     return [
         f"{name}={os.path.dirname(meta_of_corpus(name))}"
-        for name in config["data"]["train"]
+        for name in data_of_config(wildcards)["train"]
     ]
 
 
@@ -103,43 +103,48 @@ def transfer_corpora(wildcards):
     """Return NAME=FOLDER of each corpus that is only evaluated on."""
     return [
         f"{name}={os.path.dirname(meta_of_corpus(name))}"
-        for name in config["data"]["transfer"]
+        for name in data_of_config(wildcards)["transfer"]
     ]
 
 
 # Runs and sweeps
 
 
+def run_of_config(wildcards):
+    """Return a run."""
+    return of_config("run", wildcards.run, RUNS)
+
+
 def tokens_of_run(wildcards):
     """Return the token files that a run trains on."""
-    return f"results/tokens/{RUNS[wildcards.run].tokens}/meta.json"
+    return f"results/tokens/{run_of_config(wildcards).tokens}/meta.json"
 
 
 def run_json(wildcards):
     """Return the run as JSON."""
-    return RUNS[wildcards.run].to_json()
+    return run_of_config(wildcards).to_json()
 
 
 def priority_of_run(wildcards):
     """Return the run's cost: the longest starts first, so that no long run is left alone at the end."""
-    return max(1, round(cost.seconds(RUNS[wildcards.run])))
+    return max(1, round(cost.seconds(run_of_config(wildcards))))
 
 
 def memory_of_run(wildcards, attempt):
     """Return the memory of a run's job in MB: on a cluster two Snakemakes of 165 MB run in it as well."""
     memory = placement.host_mb if ON_GPUS else cost.memory_mb
-    return (memory(RUNS[wildcards.run]) + 400) * attempt
+    return (memory(run_of_config(wildcards)) + 400) * attempt
 
 
 def minutes_of_run(wildcards, attempt):
     """Return the minutes that a run may take."""
     minutes = placement.gpu_minutes if ON_GPUS else cost.minutes
-    return minutes(RUNS[wildcards.run]) * attempt
+    return minutes(run_of_config(wildcards)) * attempt
 
 
 def cards_of_run(wildcards):
     """Return the GPUs that a run asks a cluster for."""
-    return placement.cards(RUNS[wildcards.run]) if ON_GPUS else 0
+    return placement.cards(run_of_config(wildcards)) if ON_GPUS else 0
 
 
 def threads_of_run(wildcards):
@@ -149,7 +154,7 @@ def threads_of_run(wildcards):
 
 def share_of_run(wildcards):
     """Return the percent of a GPU that a run takes where runs share them (profiles/gpu), above 100 on several."""
-    run = RUNS[wildcards.run]
+    run = run_of_config(wildcards)
     slots = placement.CARD_SLOTS * (placement.cards(run) - 1) + placement.card_slots(
         run
     )
@@ -164,7 +169,7 @@ def share_of_evaluation(wildcards):
 def group_of_run(wildcards):
     """Return the group of a run on a cluster: short runs share a job, a long one has its own."""
     seconds = cost.gpu_seconds if ON_GPUS else cost.seconds
-    return "train" if seconds(RUNS[wildcards.run]) < 600 else wildcards.run
+    return "train" if seconds(run_of_config(wildcards)) < 600 else wildcards.run
 
 
 def say_what_is_left_out():
@@ -173,16 +178,46 @@ def say_what_is_left_out():
         logger.warning(f"{name} is left out: {reason}")
 
 
+def refuse_without_slurm():
+    """Refuse to submit jobs from a machine without Slurm's commands."""
+    submitted = not all(job.is_local for job in workflow.dag.needrun_jobs())
+    if (
+        workflow.executor_plugin.name == "slurm"
+        and submitted
+        and not shutil.which("sbatch")
+    ):
+        raise WorkflowError(
+            "executor: slurm needs Slurm's commands (sbatch, sinfo) on the PATH, and there is no sbatch: start it on a "
+            "login node, or without --profile slurm"
+        )
+
+
+def say_without_compiler():
+    """Say that runs take longer than planned, where this machine trains them on its cores and has no C++ compiler."""
+    from pipeline.engines import lease, native
+
+    trains = any(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
+    if trains and workflow.local_exec and not (lease.has_driver() or native.compiler()):
+        logger.warning(
+            "no C++ compiler (g++ or clang++; $CXX names another): torch trains the runs, and takes several times longer"
+        )
+
+
 def forget_finished():
     """Forget the second names of runs whose files are in their place, so that `--forcerun train` trains."""
     finished.forget(Path("results/scratch/finished"), Path("results/runs"))
+
+
+def members_of_sweep(wildcards):
+    """Return the members of a sweep."""
+    return of_config("sweep", wildcards.sweep, SWEEPS)
 
 
 def curves_of_sweep(wildcards):
     """Return the curves of a sweep's runs."""
     return [
         f"results/runs/{member.run.id}/curve.parquet"
-        for member in SWEEPS[wildcards.sweep]
+        for member in members_of_sweep(wildcards)
     ]
 
 
@@ -190,13 +225,13 @@ def evaluations_of_sweep(wildcards):
     """Return the evaluations of a sweep's runs."""
     return [
         f"results/runs/{member.run.id}/evaluation.parquet"
-        for member in SWEEPS[wildcards.sweep]
+        for member in members_of_sweep(wildcards)
     ]
 
 
 def members_json(wildcards):
     """Return run id -> [label, fitted] of a sweep as JSON."""
-    members = SWEEPS[wildcards.sweep]
+    members = members_of_sweep(wildcards)
     return json.dumps(
         {member.run.id: [member.label, member.fitted] for member in members}
     )
@@ -232,34 +267,49 @@ def options(needs, preset):
     )
 
 
+def needs_of_law(wildcards):
+    """Return what a law needs."""
+    return of_config("law", wildcards.law, catalog.LAWS)
+
+
 def sources_of_law(wildcards):
     """Return what a law is fitted to."""
-    return sources(catalog.LAWS[wildcards.law], wildcards.preset)
+    return sources(needs_of_law(wildcards), wildcards.preset)
 
 
 def law_options(wildcards):
     """Return what a law is fitted to, as options."""
-    return options(catalog.LAWS[wildcards.law], wildcards.preset)
+    return options(needs_of_law(wildcards), wildcards.preset)
+
+
+def needs_of_figure(wildcards):
+    """Return what a figure needs."""
+    return of_config("figure", wildcards.figure, catalog.FIGURES)
 
 
 def sources_of_figure(wildcards):
     """Return what a figure is drawn from."""
-    return sources(catalog.FIGURES[wildcards.figure], wildcards.preset)
+    return sources(needs_of_figure(wildcards), wildcards.preset)
 
 
 def figure_options(wildcards):
     """Return what a figure is drawn from, as options."""
-    return options(catalog.FIGURES[wildcards.figure], wildcards.preset)
+    return options(needs_of_figure(wildcards), wildcards.preset)
+
+
+def needs_of_table(wildcards):
+    """Return what a table needs."""
+    return of_config("table", wildcards.table, catalog.TABLES)
 
 
 def sources_of_table(wildcards):
     """Return what a table is made from."""
-    return sources(catalog.TABLES[wildcards.table], wildcards.preset)
+    return sources(needs_of_table(wildcards), wildcards.preset)
 
 
 def table_options(wildcards):
     """Return what a table is made from, as options."""
-    return options(catalog.TABLES[wildcards.table], wildcards.preset)
+    return options(needs_of_table(wildcards), wildcards.preset)
 
 
 # Code: what a job's module imports, so that an edit reruns what it can change

@@ -64,6 +64,7 @@ rule gather_evaluations:
             --members {params.members:q} \
             --runs results/runs \
             --tokens {input.tokens:q} \
+            --preset {wildcards.preset} \
             --output {output:q} \
             2>{log:q}
         """

@@ -28,6 +28,7 @@ rule fit:
         """
         python -m pipeline.fit {wildcards.law} \
             {params.sources} \
+            --preset {wildcards.preset} \
             --bootstrap {params.bootstrap} \
             --seed {params.seed} \
             --output {output.law:q} \

@@ -9,8 +9,10 @@ results/scratch/finished/<run>, which is emptied when a workflow starts and when
 
 
 onstart:
+    refuse_without_slurm()
     record_host()
     say_what_is_left_out()
+    say_without_compiler()
     forget_finished()
 
 
@@ -77,6 +79,7 @@ rule gather:
             --members {params.members:q} \
             --runs results/runs \
             --tokens {input.tokens:q} \
+            --preset {wildcards.preset} \
             --output {output:q} \
             2>{log:q}
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,3 +67,21 @@ def train(tiny_tokens: Path, tmp_path: Path) -> Callable[..., Path]:
         return output.parent
 
     return run_it
+
+
+@pytest.fixture
+def no_room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """A function that lets the disk be full when a file of a name comes to it, and for None has room again."""
+    full: str | None = None
+
+    def opened(path: Path, mode: str) -> object:
+        if full and path.name.startswith(f".{Path(full).stem}.") and path.suffix == Path(full).suffix:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open(path, mode)
+
+    def fill(name: str | None) -> None:
+        nonlocal full
+        full = name
+
+    monkeypatch.setattr("pipeline.files.open", opened, raising=False)
+    return fill

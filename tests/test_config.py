@@ -33,12 +33,12 @@ def test_the_schema_knows_every_setting_of_a_sweep():
     [
         ("traning", {}, "traning is not a key; allowed: .*training"),
         ("training/learning_rte", 1.0, "training/learning_rte is not a key; allowed: .*lr"),
-        ("training/tokens", "6e6", r"training/tokens: '6e6' is not allowed: .*write 6.000000e\+06"),
-        ("training/dropout", -0.1, "training/dropout: -0.1 is not allowed: number at least 0"),
+        ("training/tokens", "6e6", "training/tokens: '6e6' is not allowed: .*write 6000000"),
+        ("training/dropout", -0.1, "training/dropout: -0.1 is not allowed: a number at least 0"),
         ("learning_rate/rule", "cosine", "learning_rate"),
-        ("fits/bootstrap", 1, "fits/bootstrap: 1 is not allowed: integer at least 39"),
+        ("fits/bootstrap", 1, "fits/bootstrap: 1 is not allowed: a whole number at least 39"),
         ("sweeps/sizes/shape", [[2]], "sweeps/sizes/shape"),
-        ("figures", "some", "figures: 'some' is not allowed: all or array of string"),
+        ("figures", "some", "figures: 'some' is not allowed: all, or a list of names"),
         ("preset", "a b", "preset: 'a b' is not allowed"),
     ],
 )

@@ -207,7 +207,7 @@ def hub_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
 def test_hub_folder_is_streamed_in_order(tmp_path: Path, hub_source: dict) -> None:
     documents, facts = open_source(hub_source, tmp_path)
     assert facts == {"commit": None}
-    assert documents.num_shards == 3
+    assert documents.dataset.num_shards == 3
     texts = build(tmp_path, {"sources": [hub_source]})
     assert texts == [f"Document {number} of shard {shard}." for shard in range(3) for number in range(500)]
 

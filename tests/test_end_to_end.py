@@ -2,35 +2,20 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from workplace import ROOT, clear_lock, make, run, start
 
 from pipeline.files import read_json
 from pipeline.plan import catalog
 
-ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def command(folder, *arguments):
-    """Return a snakemake command of the checkout in `folder`, that works in `folder`."""
-    snakefile = folder / "checkout/Snakefile"
-    start = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
-    profile = ["--workflow-profile", str(folder / "checkout/profiles/default")]
-    return [*start, *profile, "--cores", "2", *arguments, "--config", "preset=test"]
-
-
-def run(folder, *arguments):
-    return subprocess.run(command(folder, *arguments), env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def jobs(folder, *arguments):
@@ -53,31 +38,14 @@ def named_jobs(folder, *arguments):
     return found
 
 
-def clear_lock(folder):
-    """Return what the command that clears a dead workflow's lock says."""
-    command = [sys.executable, "-m", "pipeline.lock", "--directory", str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Return a folder where the preset was killed (-9, with all its children) in the middle, then run to the end.
 
     It has a checkout of its own, which tests may edit.
     """
-    folder = tmp_path_factory.mktemp("experiment")
-    left_out = shutil.ignore_patterns(".*", "results", "logs", "__pycache__", "*.egg-info")
-    shutil.copytree(ROOT, folder / "checkout", ignore=left_out, symlinks=True)
-    downloads = ROOT / "results/downloads"
-    if downloads.is_dir():
-        shutil.copytree(downloads, folder / "results/downloads")
-    process = subprocess.Popen(
-        command(folder, "figures"),
-        env=ENVIRONMENT,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    folder = make(tmp_path_factory.mktemp("experiment"))
+    process = start(folder, "figures")
     while process.poll() is None and len(list(folder.glob("results/runs/*/curve.parquet"))) < 5:
         time.sleep(0.2)
     assert "is locked by a Snakemake that runs" in clear_lock(folder)

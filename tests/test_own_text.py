@@ -314,7 +314,10 @@ def test_other_names_of_corpora_are_allowed(name: str) -> None:
         ({"data": {"name": "My Data"}}, "data/name: 'My Data' is not allowed: at most 80 small letters, digits and _$"),
         ({"data": {"name": "a\n"}}, "data/name: .* is not allowed"),
         ({"data": {"name": ""}}, "data/name: '' is not allowed"),
-        ({"data": {"seed": 2**64}}, "data/seed: 18446744073709551616 is not allowed: integer at least 0 at most"),
+        (
+            {"data": {"seed": 2**64}},
+            "data/seed: 18446744073709551616 is not allowed: a whole number at least 0 at most",
+        ),
         ({"preset": "a/b"}, "preset: 'a/b' is not allowed: letters a to z and A to Z, digits and _$"),
         ({"sweeps": {"a b": {}}}, "sweeps: 'a b' is not allowed: small letters and _$"),
         ({"data": {"transfer_tokens": float("inf")}}, "config: data/transfer_tokens: inf is not a finite number"),
@@ -323,8 +326,8 @@ def test_other_names_of_corpora_are_allowed(name: str) -> None:
             {"sweeps": {"data": {"n_unique_tokens": [1.0, float("inf")]}}},
             "n_unique_tokens/1: inf is not a finite number",
         ),
-        ({"corpora": {2024: {}}}, "config: corpora: the key 2024 is read as int, not as text: write '2024'"),
-        ({True: 1}, "config: the key True is read as bool, not as text"),
+        ({"corpora": {2024: {}}}, "config: corpora: the key 2024 is read as a number, not as text: put it in quotes"),
+        ({True: 1}, r"config: the key true is read as true or false \(so are on, off, yes and no\), not as text"),
     ],
 )
 def test_what_a_config_cannot_mean(over: dict, message: str) -> None:
@@ -363,7 +366,7 @@ def test_text_is_not_both_trained_on_and_other_text(own: Path, tmp_path: Path) -
     def files(path: str) -> dict:
         return {"sources": [{"kind": "files", "path": path, **FACTS}]}
 
-    with pytest.raises(UserError, match="'other' has the sources of 'mine', which is trained on"):
+    with pytest.raises(UserError, match="'other' has a source of 'mine', which is trained on"):
         plan(mine=files("own/*.txt"), other={**files("own/*.txt"), "min_characters": 3})
     with pytest.raises(UserError, match=r"data/transfer: other: own/a\.txt is trained on as well \(corpus mine\)"):
         plan(mine=files("own/*.txt"), other=files("own/a.txt"))

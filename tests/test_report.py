@@ -20,6 +20,7 @@ from pipeline.report import costs, deviations, page
 from pipeline.report.__main__ import main
 from pipeline.tables import claims, table2
 from pipeline.tables.table import Table
+from pipeline.train.results import COLUMNS
 
 
 def merged(base: dict, *layers: dict) -> dict:
@@ -55,7 +56,8 @@ def made(tmp_path_factory):
         metadata = {"run": experiment.runs[run_id].to_json(), "status": status, "reason": "loss <NaN> at step 7"}
         path = root / "runs" / run_id / "curve.parquet"
         path.parent.mkdir(parents=True)
-        pq.write_table(pa.table({"step": [0]}).replace_schema_metadata(metadata), path)
+        rows = {name: [0] for name in COLUMNS}
+        pq.write_table(pa.table(rows).replace_schema_metadata(metadata), path)
     (root / "logs" / "train").mkdir(parents=True)
     (root / "logs" / "timing").mkdir()
     (root / "logs" / "train" / f"{second}.jsonl").write_text('{"s": 90.0, "max_rss": 120.4}\n')
@@ -188,7 +190,8 @@ def test_the_report_is_one_file_that_opens_with_the_page(tmp_path):
     settings = config(figures=[], tables=[])
     tokens = tmp_path / "results" / "tokens" / Experiment(settings).tokens_id / "meta.json"
     tokens.parent.mkdir(parents=True)
-    tokens.write_text(json.dumps({"train": {"tokens": 9_000_000}}))
+    train = {"file": "train.bin", "tokens": 9_000_000}
+    tokens.write_text(json.dumps({"vocabulary": 300, "train": train}))
     override = tmp_path / "override.yaml"
     override.write_text(yaml.safe_dump({"figures": [], "tables": []}))
     done = snakemake(

@@ -68,6 +68,29 @@ def test_learning_rate_rule_and_factor():
         peak_rate({"rule": "kaplan"}, 2 * 10**10)
 
 
+def test_a_factor_multiplies_a_given_rate_too():
+    runs = [m.run for m in members(shape=[[2, 64], [2, 128]], lr=0.0012345, lr_factor=[0.35, 1])]
+    assert [run.lr for run in runs] == [0.000432075, 0.000432075, 0.0012345, 0.0012345]
+
+
+def test_warmup_is_a_part_of_the_steps_or_a_number_of_steps():
+    assert [m.run.warmup_steps for m in members(shape=[2, 64], warmup=[0.0, 0.5])] == [0, 50]
+    assert [m.run.warmup_steps for m in members(shape=[2, 64], warmup_steps=[0, 3])] == [0, 3]
+
+
+def test_the_innermost_of_two_names_of_one_thing_counts():
+    given = config(shape=[2, 64], n_steps=70, variants=[{"batch_tokens": 1024}, {"batch_sequences": 4, "tokens": 5120}])
+    given["model"]["n_head"] = given["model"].pop("head_width") // 8
+    given["training"] |= {"warmup": None, "warmup_steps": 6}
+    runs = [m.run for m in runs_of_sweep("s", given, "laptop-0123456789")]
+    assert [(r.batch_sequences, r.n_steps, r.warmup_steps, r.n_head) for r in runs] == [(8, 70, 6, 4), (4, 10, 6, 4)]
+
+
+def test_epochs_limit_steps_as_well():
+    found = members(shape=[2, 64], n_steps=70, epochs=5, n_unique_tokens=[10_000, None])
+    assert [m.run.n_steps for m in found] == [25, 70]
+
+
 def test_shapes_that_are_only_shown():
     found = members(shape=[[1, 16], [2, 32]], shown_only=[[1, 16]])
     assert [m.fitted for m in found] == [False, True]
@@ -76,10 +99,10 @@ def test_shapes_that_are_only_shown():
 @pytest.mark.parametrize(
     ("sweep", "word"),
     [
-        ({"shape": [[2, 64, 3]]}, "sweeps: s: n_head: 3 does not divide d_model 64"),
-        ({"shape": [2, 64], "layers": 2}, "sweeps: s: unknown setting 'layers'"),
-        ({"seed": [0, 1]}, "sweeps: s: shape is missing"),
-        ({"shape": [2, 64], "n_unique_tokens": 64}, "sweeps: s: n_unique_tokens: 64 is not above n_ctx"),
+        ({"shape": [[2, 64, 3]]}, "config: sweeps/s/shape: n_head: 3 does not divide d_model 64$"),
+        ({"shape": [2, 64], "layers": 2}, "config: sweeps/s: unknown setting 'layers'"),
+        ({"seed": [0, 1]}, "config: sweeps/s: shape is missing"),
+        ({"shape": [2, 64], "n_unique_tokens": 64}, "config: sweeps/s/n_unique_tokens: 64 is not above n_ctx 128$"),
     ],
 )
 def test_errors_name_the_sweep_and_the_key(sweep, word):

@@ -138,8 +138,8 @@ def test_merging_in_many_ranges_changes_nothing(
 ) -> None:
     run(corpora, tokenizer, tmp_path / "tokens" / "meta.json")
     monkeypatch.setattr(tokens_module, "MERGE_TOKENS", 700)
-    run(corpora, tokenizer, tmp_path / "again" / "meta.json")
-    assert files_in(tmp_path / "again") == files_in(tmp_path / "tokens")
+    run(corpora, tokenizer, tmp_path / "again" / "tokens" / "meta.json")
+    assert files_in(tmp_path / "again" / "tokens") == files_in(tmp_path / "tokens")
 
 
 def test_merging_takes_the_memory_of_a_range_however_many_tokens(
@@ -198,7 +198,7 @@ def test_resume_takes_up_whole_parts(
         real(*arguments)
 
     monkeypatch.setattr(tokens_module, "_write_part", write_three_then_die)
-    output = tmp_path / "cut" / "meta.json"
+    output = tmp_path / "cut" / "tokens" / "meta.json"
     with pytest.raises(KeyboardInterrupt):
         run(corpora, tokenizer, output)
     assert not output.exists()

@@ -16,7 +16,7 @@ import pytest
 from pipeline.engines.native import available
 from pipeline.train.__main__ import main
 from pipeline.train.optim import rate_at_step
-from pipeline.train.results import read_weights
+from pipeline.train.results import read_snapshots, read_weights
 from pipeline.train.steps import evaluation_steps, log_spaced, snapshot_steps
 
 
@@ -128,9 +128,9 @@ def test_early_stopping_keeps_the_curve_and_the_best_weights(tiny_run, train) ->
     regular = curve[(curve["step"] > best["step"]) & (curve["step"] % 10 == 0)]
     assert len(regular) == 5 and regular["step"].iloc[-1] == last
     assert read_weights(folder / "model.safetensors")[2] == int(best["step"])
-    snapshots, _, _ = read_weights(folder / "snapshots.safetensors")
-    steps = {int(name.split("/")[0]) for name in snapshots}
-    assert steps == {step for step in snapshot_steps(run) if step < best["step"]}
+    assert read_snapshots(folder / "snapshots.safetensors").keys() == {
+        step for step in snapshot_steps(run) if step < best["step"]
+    }
 
 
 def test_a_rate_far_too_high_is_recorded_as_diverged(tiny_run, train) -> None:

@@ -133,9 +133,12 @@ def test_a_checkout_with_braces_in_its_name_is_refused_in_one_line(checkout, tmp
         ({"training": {"dropout": -1}}, "training/dropout: -1 is not allowed"),
         (
             {"sweeps": {"sizes": {"variants": [{"shape": [[2, 64, 5]]}]}}},
-            "sweeps: sizes: n_head: 5 does not divide d_model 64",
+            "sweeps/sizes/variants/0/shape: n_head: 5 does not divide d_model 64",
         ),
-        ({"sweeps": {"sizes": {"variants": [{"shape": [[2, 64]]}]}}}, "the sweep sizes has 1 fitted sizes of model"),
+        (
+            {"sweeps": {"sizes": {"variants": [{"shape": [[2, 64]]}], "shown_only": []}}},
+            "sweeps/sizes: L_C needs fitted sizes of model (shape): at least 3; there is 1",
+        ),
         ({"figures": ["fig99"]}, "figures: 'fig99' is not one of"),
         ({"data": {"train": ["nothing"]}}, "data/train: 'nothing' is not a corpus"),
     ],

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from pipeline.analysis import tables
 from pipeline.analysis.inputs import Inputs, add_options
 from pipeline.analysis.points import RECIPES, NotIdentified
 from pipeline.errors import UserError, command
-from pipeline.files import atomic_path
 from pipeline.laws import FORMULAS, Fit
 
 NO_POINTS = pd.DataFrame({"run": pd.Series(dtype=str), "residual": pd.Series(dtype=float)})
@@ -76,6 +76,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     fit, points = fit_law(options.law_of, Inputs.of_options(options), options.bootstrap, options.seed)
     logging.info("%s\n%s", fit.formula(), fit.table())
-    with atomic_path(options.output_points) as temporary:
-        points.to_parquet(temporary, index=False)
+    tables.write(options.output_points, points, "points", options.law_of, options.preset)
     fit.to_json(options.output)

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError, command
-from pipeline.files import atomic_path, read_json
+from pipeline.analysis import tables
+from pipeline.errors import command
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
-from pipeline.train.results import CURVE, EVALUATION, read_curve
+from pipeline.tokens.windows import read_tokens_meta
+from pipeline.train.results import CURVE, EVALUATION, read_curve, read_evaluation
 
 RUN_COLUMNS = (
     *("family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_vocab", "n_reuse", "batch_sequences"),
@@ -85,21 +86,25 @@ def gather(
         Tokens of the whole training set.
     evaluations
         Collect evaluation.parquet (by corpus and position) in place of the curves.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, damaged, or of another run.
     """
-    tables = []
+    gathered = []
     for run_id, (label, fitted) in members.items():
-        curve, run, status, _ = read_curve(Path(runs) / run_id / CURVE)
-        if run.id != run_id:
-            raise UserError(f"{runs}/{run_id}/curve.parquet: holds the run {run.id}")
+        folder = Path(runs) / run_id
+        curve, run, status, _ = read_curve(folder / CURVE, run_id)
         if evaluations:
-            rows = pd.read_parquet(Path(runs) / run_id / EVALUATION)
+            rows = read_evaluation(folder / EVALUATION, run)
             table = rows.assign(**run_columns(run, n_train_tokens), status=status)
             table["final"] = table["step"] == table["step"].max()
             table["n_tokens"] = table["step"] * run.batch_tokens
         else:
             table = curve_table(curve, run, status, n_train_tokens)
-        tables.append(table.assign(sweep=sweep, label=label, fitted=fitted))
-    return pd.concat(tables, ignore_index=True)
+        gathered.append(table.assign(sweep=sweep, label=label, fitted=fitted))
+    return pd.concat(gathered, ignore_index=True)
 
 
 @command
@@ -111,12 +116,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", required=True, help="folder with one folder a run")
     parser.add_argument("--tokens", required=True, help="meta.json of the token files")
     parser.add_argument("--evaluations", action="store_true", help="collect evaluations in place of curves")
+    parser.add_argument("--preset", default="", help="name of the experiment")
     parser.add_argument("--output", required=True, help="parquet file to write")
     options = parser.parse_args(argv)
-    tokens = read_json(options.tokens)
+    tokens = read_tokens_meta(options.tokens)
     members = json.loads(options.members)
     table = gather(options.sweep, members, options.runs, tokens["train"]["tokens"], options.evaluations)
     # Known for a synthetic language only; NaN otherwise.
     table["entropy_rate"] = float("nan" if tokens["entropy_rate"] is None else tokens["entropy_rate"])
-    with atomic_path(options.output) as temporary:
-        table.to_parquet(temporary, index=False)
+    kind = "evaluation" if options.evaluations else "sweep"
+    tables.write(options.output, table, kind, options.sweep, options.preset)

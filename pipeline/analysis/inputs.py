@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pipeline.analysis import tables
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -91,13 +92,13 @@ class Inputs:
         Raises
         ------
         UserError
-            When an option is not NAME=FILE, or its file is missing.
+            When an option is not NAME=FILE, or its file is missing, damaged, or says that it holds something else.
         """
         return cls.of(
-            {name: pd.read_parquet(path) for name, path in map(_named, sweeps)},
-            {name: pd.read_parquet(path) for name, path in map(_named, evaluations)},
-            {name: _read_law(path) for name, path in map(_named, laws)},
-            {name: pd.read_parquet(path) for name, path in map(_named, points)},
+            {name: tables.read(path, "sweep", name, preset) for name, path in map(_named, sweeps)},
+            {name: tables.read(path, "evaluation", name, preset) for name, path in map(_named, evaluations)},
+            {name: _read_law(path, name) for name, path in map(_named, laws)},
+            {name: tables.read(path, "points", name, preset) for name, path in map(_named, points)},
             preset=preset,
             title=title,
         )
@@ -155,7 +156,14 @@ def _named(option: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _read_law(path: Path) -> Fit:
+def _read_law(path: Path, name: str) -> Fit:
     from pipeline.laws.fitting.fit import load_fit
 
-    return load_fit(path)
+    again = "remove it, and start the workflow again"
+    try:
+        fit = load_fit(path)
+    except UserError as error:
+        raise UserError(f"{error}; {again}") from error
+    if fit.law != name:
+        raise UserError(f"{path}: holds the law {fit.law}, not {name}; {again}")
+    return fit

@@ -23,16 +23,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files import read_json, reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import IterableDataset
 
+    from pipeline.corpora.hub import Stream
+
 KINDS = ("hub", "wheel", "files", "synthetic")
 
 
-def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset, dict[str, Any]]:
+def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDataset | Stream, dict[str, Any]]:
     """Open one source as a stream of documents.
 
     Parameters
@@ -44,7 +46,7 @@ def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDat
 
     Returns
     -------
-    documents : datasets.IterableDataset
+    documents : datasets.IterableDataset, or for kind hub a Stream that reads one through the failures of a hub
         One string column, `text`. Its `state_dict` marks a place from which reading can go on.
     facts : dict
         What was found out while opening it and belongs in meta.json (a commit, an entropy rate).
@@ -61,11 +63,23 @@ def open_source(source: Mapping[str, Any], downloads: Path) -> tuple[IterableDat
 
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
-    """Read meta.json of a finished corpus: its documents, bytes, parts, sources."""
+    """Read meta.json of a finished corpus: its documents, bytes, parts, sources.
+
+    Raises
+    ------
+    UserError
+        When it is missing or damaged.
+    """
     path = Path(folder) / "meta.json"
     if not path.is_file():
         raise UserError(f"{path}: no such file: fetch the corpus first")
-    return read_json(path)
+    with reading(path, "the JSON of a corpus", f"remove {folder} to fetch it again"):
+        meta = read_json(path)
+        for key in ("name", "documents", "bytes", "parts", "sources"):
+            meta[key]
+        for part in meta["parts"]:
+            part["file"]
+    return meta
 
 
 def read_documents(
@@ -75,7 +89,9 @@ def read_documents(
     import pyarrow.parquet as pq
 
     for part in parts or [part["file"] for part in read_meta(folder)["parts"]]:
-        yield from pq.ParquetFile(Path(folder) / part).iter_batches(200, columns=list(columns))
+        path = Path(folder) / part
+        with reading(path, "a parquet file of documents", f"remove {folder} to fetch it again"):
+            yield from pq.ParquetFile(path).iter_batches(200, columns=list(columns))
 
 
 def check_documents(folder: str | Path) -> None:

@@ -25,11 +25,13 @@ from pipeline.corpora.clean import Cleaner
 from pipeline.corpora.formats import text_of
 from pipeline.corpora.local import Hashes, contents, digest_of
 from pipeline.errors import UserError, command
-from pipeline.files import atomic_path, read_json, write_json, writing
+from pipeline.files import atomic_path, read_json, reading, write_json
 from pipeline.hashing import text_hash
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
+
+    from pipeline.corpora.hub import Stream
 
 PART_BYTES = 64 * 2**20  # text a file
 BATCH = 200  # documents cleaned together: few, since a document may be a book
@@ -78,7 +80,6 @@ class _Build:
     def __init__(self, name: str, spec: Mapping[str, Any], output: Path, part_bytes: int) -> None:
         self.name, self.spec, self.output, self.part_bytes = name, spec, output, part_bytes
         self.folder = output.parent
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.progress_file = self.folder / "progress.json"
         deduplicate = spec.get("deduplicate", "paragraphs")
         self.number_documents = deduplicate == "nothing"
@@ -106,12 +107,14 @@ class _Build:
     def _resume(self) -> None:
         """Take up the files that an earlier try left, if it had the same spec, and remember their documents."""
         if self.progress_file.exists():
-            progress = read_json(self.progress_file)
-            files = {part["file"]: part.get("sha256") for part in progress["parts"]}
+            with reading(self.progress_file, "the state of a corpus in the making", f"remove {self.folder}"):
+                progress = read_json(self.progress_file)
+                files = {part["file"]: part.get("sha256") for part in progress["parts"]}
+                spec, content = progress["spec"], progress.get("content")
             whole = all((self.folder / file).is_file() for file in files)
             if (
                 whole
-                and (progress["spec"], progress.get("content")) == (self.spec, self.content)
+                and (spec, content) == (self.spec, self.content)
                 and all(sha256 in (None, sha256_of(self.folder / file)) for file, sha256 in files.items())
             ):
                 self.progress = progress
@@ -158,22 +161,13 @@ class _Build:
         return (LONG if source["kind"] == "files" else float("inf")), max(PIECE, 4 * self.min_characters)
 
     @staticmethod
-    def _batches(documents: IterableDataset, source: Mapping[str, Any]) -> Iterator[list[str]]:
-        """Yield the texts of a source, batch by batch; what the library of kind hub can't read is one line."""
+    def _batches(documents: IterableDataset | Stream, source: Mapping[str, Any]) -> Iterator[list[str]]:
+        """Yield the texts of a source, batch by batch."""
         where = f"{source['kind']} source {source.get('name', '')}".strip()
         read = 0
-        try:
-            for batch in documents.iter(batch_size=BATCH):
-                yield [text_of(text, f"{where}: document {read + n}") for n, text in enumerate(batch["text"], start=1)]
-                read += len(batch["text"])
-        except UserError:
-            raise
-        except Exception as error:  # of many classes: that of the format's reader, of the network, of the library
-            if source["kind"] != "hub":
-                raise
-            said = " ".join(str(error).split()) or type(error).__name__
-            said = said if len(said) <= 300 else f"{said[:300]} ..."
-            raise UserError(f"{where}: can't be read on after {read:,} documents: {said}") from error
+        for batch in documents.iter(batch_size=BATCH):
+            yield [text_of(text, f"{where}: document {read + n}") for n, text in enumerate(batch["text"], start=1)]
+            read += len(batch["text"])
 
     def _close_part(self) -> None:
         parts = self.progress["parts"]
@@ -182,12 +176,11 @@ class _Build:
         hashes = [text_hash(text, number) for text, number in zip(self.texts, numbers, strict=False)]
         table = pa.table([self.texts, np.array(hashes, dtype=np.uint64)], schema=SCHEMA)
         path = self.folder / f"documents-{len(parts):05d}.parquet"
-        with writing(path), atomic_path(path) as temporary:
+        with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd", row_group_size=2000)
         part = {"file": path.name, "documents": len(self.texts), "bytes": self.bytes, "sha256": sha256_of(path)}
         parts.append(part)
-        with writing(self.progress_file):
-            write_json(self.progress_file, self.progress)
+        write_json(self.progress_file, self.progress)
         log.info("%s: %d documents, %.1f MB in %s", self.name, part["documents"], self.bytes / 1e6, part["file"])
         self.texts, self.bytes = [], 0
 
@@ -212,8 +205,7 @@ class _Build:
         if contents(self.spec, self.hashes) != self.files:
             self.progress_file.unlink()
             raise UserError("its files changed while they were read; start it again")
-        with writing(self.output):
-            write_json(self.output, meta)
+        write_json(self.output, meta)
         self.progress_file.unlink()
         return meta
 

@@ -122,15 +122,17 @@ def _column(name: str, field: str, columns: list[str]) -> int:
 
 def _read_csv(name: str, stream: IO[bytes], field: str, depth: int) -> Iterator[str]:
     rows = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
-    column, cells = 0, -1  # cells of a row; not known before the header
+    column, cells, header = 0, -1, []  # cells of a row; not known before the header
     last = 0  # the line that the row before ended at
     with _utf8(name, stream), _csv_errors(name, lambda: (last + 1, rows.line_num)):
         for row in rows:
             if len(row) == cells:
+                if row[column] == field and row == header and cells > 1:  # one cell may be a text
+                    raise UserError(f"{name}: line {last + 1} is the header again; remove it")
                 yield row[column]
             elif cells < 0:
                 if any(cell.strip() for cell in row):
-                    column, cells = _column(name, field, row), len(row)
+                    column, cells, header = _column(name, field, row), len(row), row
             elif any(cell.strip() for cell in row):
                 hint = "; a cell that holds commas or line breaks needs quotes" if len(row) > cells else ""
                 raise UserError(f"{name}: line {last + 1} has {len(row)} cells, the header has {cells}{hint}")
@@ -155,28 +157,41 @@ def _csv_errors(name: str, lines: Any) -> Iterator[None]:
         ) from error
 
 
-def _parse(text: str, where: str) -> Any:
+def _decoder(field: str) -> json.JSONDecoder:
+    """Return a decoder that refuses an object with two texts: of a key given twice, only the last would be read."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs) and sum(key == field for key, _ in pairs) > 1:
+            raise ValueError(f"the key {field!r} is given twice in one object")
+        return value
+
+    return json.JSONDecoder(object_pairs_hook=once)
+
+
+def _parse(text: str, where: str, decoder: json.JSONDecoder) -> Any:
     """Return the value of a JSON text; `where` names its place in messages."""
     try:
-        return json.loads(text)
+        return decoder.decode(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: no JSON ({error.msg} at character {error.pos + 1})") from error
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number of thousands of digits, a key given twice
         raise UserError(f"{where}: {error}") from error
     except RecursionError as error:
         raise UserError(f"{where}: nested too deeply") from error
 
 
 def _read_jsonl(name: str, stream: IO[bytes], field: str, depth: int) -> Iterator[str]:
+    decoder = _decoder(field)
     lines = io.TextIOWrapper(stream, encoding="utf-8-sig")  # named, since it closes the stream when it goes
     with _utf8(name, stream):
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = decoder.decode(line)
             except (ValueError, RecursionError):
-                row = _parse(line.rstrip(), f"{name}: line {number}")  # the same again, to say what is wrong
+                row = _parse(line.rstrip(), f"{name}: line {number}", decoder)  # the same again, to say what is wrong
             if not isinstance(row, dict) or field not in row:
                 has = f"; it has {_names(map(str, row))}" if isinstance(row, dict) else f": a {type(row).__name__}"
                 raise UserError(f"{name}: line {number} is no object with the key {field!r}{has}")
@@ -211,14 +226,15 @@ def _read_json(name: str, stream: IO[bytes], field: str, depth: int) -> Iterator
     data = stream.read()
     with _utf8(name, stream):
         text = data.decode(json.detect_encoding(data))
+    decoder = _decoder(field)
     try:
-        value = json.loads(text)
+        value = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         if getattr(error, "msg", "") == "Extra data" and error.lineno > 1 and text.lstrip().startswith("{"):
             yield from _read_jsonl(name, io.BytesIO(data), field, depth)  # one record a line, whatever its name
             return
         where = f"{name}: line {error.lineno}" if isinstance(error, json.JSONDecodeError) else name
-        value = _parse(text, where)
+        value = _parse(text, where, decoder)
     found = 0
     try:
         for document in _values_at(value, depth):

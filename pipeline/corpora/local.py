@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json, writing
+from pipeline.files import read_json, write_json
 
 FRESH = 2_000_000_000
 """Nanoseconds: the hash of a file changed so lately is not kept, since another change may bear the same time."""
@@ -168,8 +168,7 @@ class Hashes:
     def save(self) -> None:
         """Write what is new to the JSON file."""
         if self._changed and self.path:
-            with writing(self.path):
-                write_json(self.path, self._kept)
+            write_json(self.path, self._kept)
             self._changed = False
 
 

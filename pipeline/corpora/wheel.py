@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.corpora import sha256_of
 from pipeline.corpora.formats import read_documents
 from pipeline.errors import UserError
+from pipeline.files import writing
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -70,12 +71,13 @@ def fetch_wheel(package: str, version: str, sha256: str, downloads: Path) -> Pat
     UserError
         When pip can't get the package, or what it got has another sha256.
     """
-    downloads.mkdir(parents=True, exist_ok=True)
+    with writing(downloads):
+        downloads.mkdir(parents=True, exist_ok=True)
     stem = f"{package.replace('-', '_')}-{version}".lower()
     for path in sorted(downloads.glob("*.whl")):
         if path.name.lower().startswith(stem + "-") and sha256_of(path) == sha256:
             return path
-    with tempfile.TemporaryDirectory(dir=downloads, prefix=".pip-") as folder:
+    with writing(downloads), tempfile.TemporaryDirectory(dir=downloads, prefix=".pip-") as folder:
         downloaded = _pip_download(f"{package}=={version}", Path(folder))
         found = sha256_of(downloaded)
         if found != sha256:

@@ -38,6 +38,20 @@ class StepResult(NamedTuple):
     tokens[: B // 2] and the rest, each the gradient of its own mean loss; and the whole batch's."""
 
 
+def check_tokens(tokens: np.ndarray, run: Run) -> None:
+    """Refuse tokens that are not of the run's vocabulary.
+
+    Raises
+    ------
+    UserError
+        With the largest token.
+    """
+    if (largest := int(tokens.max(initial=0))) >= run.n_vocab:
+        raise UserError(
+            f"tokens: {largest} is not below n_vocab {run.n_vocab}: the files of {run.tokens} are damaged; remove them"
+        )
+
+
 def measured(values: Sequence[float]) -> StepResult:
     """Return the result of a step from its loss and gradient norm, and the norms of both halves and of the whole batch.
 

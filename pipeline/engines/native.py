@@ -18,14 +18,17 @@ import math
 import os
 import platform
 import shutil
+import stat
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.engines import StepResult
+from pipeline.engines import StepResult, check_tokens
 from pipeline.errors import UserError
-from pipeline.files import atomic_path
+from pipeline.files import atomic_path, writing
 from pipeline.models import family
 from pipeline.models import parameters as layout
 from pipeline.models.initial import initial, split
@@ -65,8 +68,39 @@ def compiler() -> str | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled kernels: $XDG_CACHE_HOME or ~/.cache, then scaling-laws."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scaling-laws"
+    """Return the folder of compiled kernels, made if need be: scaling-laws in $XDG_CACHE_HOME or ~/.cache.
+
+    Where the user has no home, or none that can be written, it is a folder in that of temporary files. What lies in it
+    is run: it must be the user's own and closed to others.
+
+    Raises
+    ------
+    UserError
+        When it is not.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # "~" stays where there is no home
+    folder = home / "scaling-laws"
+    if home.is_absolute() and _can_be_written(folder):
+        return folder
+    folder = Path(tempfile.gettempdir()) / f"scaling-laws-{os.getuid()}"
+    if not os.path.lexists(folder):
+        print(f"no home folder that can be written: compiled code is kept in {folder}", file=sys.stderr)
+    with writing(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise UserError(
+            f"native engine: {folder}: not a folder of this user alone, to keep compiled code in; remove it"
+        )
+    return folder
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _processor() -> str:
@@ -320,8 +354,7 @@ class NativeEngine:
             raise UserError(
                 f"tokens: {tokens.dtype} of shape {tokens.shape}, not uint16 of shape (1 or more, {wanted})"
             )
-        if (largest := int(tokens.max())) >= self.run.n_vocab:
-            raise UserError(f"tokens: {largest} is not below n_vocab {self.run.n_vocab}")
+        check_tokens(tokens, self.run)
         return np.ascontiguousarray(tokens)
 
     def _read(self, which: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.engines import Pending, StepResult, measured
+from pipeline.engines import Pending, StepResult, check_tokens, measured
 from pipeline.engines.cuda_graph import Replayed
 from pipeline.errors import UserError
 from pipeline.models import family, transformer
@@ -203,6 +203,7 @@ class TorchEngine:
         return torch.from_numpy(array)
 
     def _to_device(self, tokens: np.ndarray) -> Tensor:
+        check_tokens(tokens, self.run)
         if self._on_card:  # pinned, so that the copy waits for nothing and the next batch is made meanwhile
             return torch.from_numpy(tokens.astype(np.int32)).pin_memory().to(self.device, non_blocking=True).long()
         return torch.from_numpy(tokens.astype(np.int64)).to(self.device)

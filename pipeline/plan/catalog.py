@@ -5,7 +5,7 @@ Code, not config, since a plot needs particular columns. Standard library only: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,11 +107,77 @@ TABLES: dict[str, Needs] = {
 EXTRAS = ("learning_rates", "precision", "validation")
 """Not in the paper: made when they are named, not with `all`."""
 
-LEAST_SIZES = {"L_N": 3, "log_N": 3, "L_C": 3, "L_N_D": 2, "chinchilla": 3}
-"""Law -> how many fitted sizes N its sweep must have, so that its parameters can be told at all."""
 
-LEAST_DATA_SETS = {"L_D": 3, "L_N_D": 3}
-"""Law -> how many sizes of the data set its sweep must have."""
+@dataclass(frozen=True)
+class Least:
+    """How many different values of something the members of a sweep must have at least."""
+
+    sweep: str
+    number: int
+    what: str
+    value: Callable[[Member], Hashable]
+    """What is counted of a member; None does not count."""
+
+
+def _size(member: Member) -> Hashable:
+    return count(member.run).n_params or None
+
+
+def _fitted_size(member: Member) -> Hashable:
+    return count(member.run).n_params if member.fitted else None
+
+
+def _data_set(member: Member) -> Hashable:
+    return (member.run.n_unique_tokens,) if member.fitted else None
+
+
+def _runs(condition: Callable[[Member], Any]) -> Callable[[Member], Hashable]:
+    return lambda member: member.run.id if condition(member) else None
+
+
+def _sizes(sweep: str, number: int = 2) -> Least:
+    return Least(sweep, number, "sizes of model (shape)", _size)
+
+
+def _fitted_sizes(sweep: str, number: int) -> Least:
+    return Least(sweep, number, "fitted sizes of model (shape)", _fitted_size)
+
+
+def _labelled(label: str) -> Least:
+    return Least("shapes", 2, f"runs with label {label}", _runs(lambda member: label in member.label.split(",")))
+
+
+_DATA_SETS = Least("data", 3, "fitted sizes of data (n_unique_tokens)", _data_set)
+_BATCHES = Least("batches", 4, "sizes of batch (batch_sequences)", lambda member: member.run.batch_tokens)
+_SNAPSHOTS = Least("one_large", 1, "runs with snapshots", _runs(lambda member: member.run.snapshots))
+
+LEAST: dict[str, tuple[Least, ...]] = {
+    "L_N": (_fitted_sizes("sizes", 3),),
+    "log_N": (_fitted_sizes("sizes", 3),),
+    "L_C": (_fitted_sizes("sizes", 3),),
+    "L_D": (_DATA_SETS,),
+    "L_N_D": (_fitted_sizes("data", 2), _DATA_SETS),
+    "B_crit": (_BATCHES,),
+    "chinchilla": (_fitted_sizes("validation", 3),),
+    "fig02": (_sizes("sizes"),),
+    "fig05": (_labelled("d_ff_ratio"), _labelled("aspect"), _labelled("heads")),
+    "fig06": (
+        Least("depths", 1, "runs of 0 layers", _runs(lambda member: member.run.n_layer == 0)),
+        Least("depths", 1, "runs of 2 layers or more", _runs(lambda member: member.run.n_layer >= 2)),
+    ),
+    "fig07": (_sizes("sizes"),),
+    "fig08": (_SNAPSHOTS,),
+    "fig09": (Least("data", 1, "runs on all data", _runs(lambda member: member.run.n_unique_tokens is None)),),
+    "fig10": (_sizes("batches"),),
+    "fig13": (_sizes("sizes"),),
+    "fig17": (_sizes("sizes"),),
+    "fig18": (_sizes("batches"),),
+    "fig20": (_SNAPSHOTS,),
+    "fig21": (_sizes("sizes"), _sizes("short")),
+    "fig22": (Least("schedules", 2, "schedules", lambda member: member.run.schedule),),
+    "fig24": (Least("transfer", 2, "depths (n_layer)", lambda member: member.run.n_layer),),
+}
+"""Law or figure -> what its sweeps must have, as far as the plan can tell, so that it can be made at all."""
 
 
 def wanted(kind: str, config: Mapping[str, Any]) -> list[str]:
@@ -127,9 +193,11 @@ def wanted(kind: str, config: Mapping[str, Any]) -> list[str]:
     names = everything if config[kind] == "all" else config[kind]
     for name in names:
         if name not in known:
-            raise UserError(f"{kind}: {name!r} is not one of {', '.join(known)}")
+            raise UserError(f"config: {kind}: {name!r} is not one of {', '.join(known)}")
         if missing := sorted(all_sweeps([known[name]]) - set(config["sweeps"])):
-            raise UserError(f"{kind}: {name} needs the sweep {', '.join(missing)}, which the config's sweeps lack")
+            raise UserError(
+                f"config: {kind}: {name} needs the sweep {', '.join(missing)}, which the config's sweeps lack"
+            )
         if reason := left_out(config).get(name):
             raise UserError(f"config: {kind}: {name} can't be made: {reason}")
     return names
@@ -159,24 +227,19 @@ def all_sweeps(needs: Iterable[Needs]) -> set[str]:
     return {name for entry in entries for name in (*entry.sweeps, *entry.evaluations)}
 
 
-def check_sizes(needs: Iterable[Needs], sweeps: Mapping[str, Sequence[Member]]) -> None:
-    """Refuse a sweep with too few sizes for a law that is wanted of it.
+def check_least(names: Iterable[str], sweeps: Mapping[str, Sequence[Member]]) -> None:
+    """Refuse a sweep with too little in it for one of these laws and figures.
 
     Raises
     ------
     UserError
-        One line that names the law, the sweep and what is needed.
+        One line that names the sweep, the law or figure, and what is needed.
     """
-    for law in all_laws(needs):
-        for sweep in LAWS[law].sweeps:
-            fitted = [member.run for member in sweeps[sweep] if member.fitted]
-            sizes = {count(run).n_params for run in fitted}
-            data_sets = {run.n_unique_tokens for run in fitted}
-            for found, least, what in (
-                (sizes, LEAST_SIZES.get(law, 0), "sizes of model (shape)"),
-                (data_sets, LEAST_DATA_SETS.get(law, 0), "sizes of data (n_unique_tokens)"),
-            ):
-                if len(found) < least:
-                    raise UserError(
-                        f"{law}: the sweep {sweep} has {len(found)} fitted {what}; at least {least} are needed"
-                    )
+    for name in names:
+        for least in LEAST.get(name, ()):
+            found = len({least.value(member) for member in sweeps[least.sweep]} - {None})
+            if found < least.number:
+                raise UserError(
+                    f"config: sweeps/{least.sweep}: {name} needs {least.what}: at least {least.number}; there "
+                    f"{'is' if found == 1 else 'are'} {found}"
+                )

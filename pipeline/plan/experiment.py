@@ -14,7 +14,7 @@ from pipeline.corpora.local import Hashes, contents, digest_of
 from pipeline.errors import UserError
 from pipeline.plan import catalog
 from pipeline.plan.run import Run, content_id
-from pipeline.plan.sweeps import Member, runs_of_sweep
+from pipeline.plan.sweeps import Member, place_of, runs_of_sweep
 
 RECIPE = 1
 """Raised by hand when the data stages change their meaning (cleaning, splitting, tokenizing); part of their ids."""
@@ -56,26 +56,25 @@ class Experiment:
         self._check_names()
         self._check_corpora()
         self._check_data_sets()
-        catalog.check_sizes(self.needs, self.sweeps)
+        catalog.check_least([*catalog.all_laws(self.needs), *self.figures], self.sweeps)
 
     def _check_names(self) -> None:
-        """Refuse corpora that there are not, that are named twice, or that are trained on and held out at once."""
+        """Refuse corpora that there are not, and text that is trained on and held out at once."""
         data, corpora = self.config["data"], self.config["corpora"]
         for role in ("train", "transfer"):
-            for number, name in enumerate(data[role]):
+            for name in data[role]:
                 if name not in corpora:
                     known = ", ".join(sorted(corpora))
                     raise UserError(f"config: data/{role}: {name!r} is not a corpus; there are {known}")
-                if name in data[role][:number]:
-                    raise UserError(f"config: data/{role}: {name!r} is named twice")
         for name in data["transfer"]:
             if name in OWN_CORPORA:
                 raise UserError(
                     f"config: data/transfer: {name!r} is what evaluations call the training text; rename it"
                 )
             for other in data["train"]:
-                if name == other or corpora[name]["sources"] == corpora[other]["sources"]:
-                    what = "is trained on" if name == other else f"has the sources of {other!r}, which is trained on"
+                shared = any(_text(a) == _text(b) for a in corpora[name]["sources"] for b in corpora[other]["sources"])
+                if name == other or shared:
+                    what = "is trained on" if name == other else f"has a source of {other!r}, which is trained on"
                     raise UserError(f"config: data/transfer: {name!r} {what}; only other text may be named there")
 
     def _check_corpora(self) -> None:
@@ -85,6 +84,11 @@ class Experiment:
             raise UserError(
                 f"config: data/vocabulary: {data['vocabulary']} is less than {BYTES_OF_BPE}, the bytes and the end of "
                 "text (data/tokenizer is bpe)"
+            )
+        if data["tokenizer_bytes"] < data["vocabulary"]:
+            raise UserError(
+                f"config: data/tokenizer_bytes: {data['tokenizer_bytes']:g} is less than data/vocabulary "
+                f"{data['vocabulary']}: so little text has not so many entries"
             )
         for name, spec in self.corpora.values():
             shortest = spec.get("min_characters", 1)
@@ -110,14 +114,16 @@ class Experiment:
         for name, members in self.sweeps.items():
             most = max(member.run.n_unique_tokens or 0 for member in members)
             if most > sure:
+                place = place_of("n_unique_tokens", name, self.config)
                 raise UserError(
-                    f"config: sweeps/{name}/n_unique_tokens: {most:,} is above data/min_train_tokens {sure:,.0f}, "
-                    "which is all that the corpora are sure to give"
+                    f"config: {place}: {most:,} is above data/min_train_tokens {sure:,.0f}, which is all that the "
+                    "corpora are sure to give"
                 )
             run = max((member.run for member in members), key=lambda run: test_size(run.test_tokens, run.n_ctx))
             if test_size(run.test_tokens, run.n_ctx) > data["min_test_tokens"]:
+                place = place_of("test_tokens", name, self.config)
                 raise UserError(
-                    f"config: training/test_tokens: {run.test_tokens:,} (sweep {name}, windows of {run.n_ctx}) need "
+                    f"config: {place}: {run.test_tokens:,} (sweep {name}, windows of {run.n_ctx}) need "
                     f"{test_size(run.test_tokens, run.n_ctx):,} tokens, more than data/min_test_tokens "
                     f"{data['min_test_tokens']:,.0f}, which is all that the test set is sure to have; raise that one "
                     "(and data/test_fraction, if the text is then too small), or lower test_tokens"
@@ -127,6 +133,14 @@ class Experiment:
             raise UserError(
                 f"config: evaluation/tokens_per_corpus: {wanted:,} is above data/transfer_tokens {most:,.0f}, the most "
                 "that is kept of a transfer corpus"
+            )
+
+        names = {name for needs in self.needs for name in needs.evaluations}
+        n_ctx, name = max(((member.run.n_ctx, name) for name in names for member in self.sweeps[name]), default=(0, ""))
+        if wanted < n_ctx:
+            raise UserError(
+                f"config: evaluation/tokens_per_corpus: {wanted:,} is below n_ctx {n_ctx:,} of the sweep {name}: "
+                "not one window"
             )
 
     @cached_property
@@ -178,6 +192,12 @@ class Experiment:
     def needs(self) -> list[catalog.Needs]:
         """What the wanted figures and tables read."""
         return [catalog.FIGURES[name] for name in self.figures] + [catalog.TABLES[name] for name in self.tables]
+
+
+def _text(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a source that say which text it is, without those of how much and what becomes of it."""
+    ways = ("licence", "origin", "layout", "max_bytes", "max_characters")
+    return {key: value for key, value in source.items() if key not in ways}
 
 
 def test_size(test_tokens: int, n_ctx: int) -> int:

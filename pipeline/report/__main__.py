@@ -24,7 +24,7 @@ def diverged(experiment: Experiment, runs: Path) -> list[dict[str, str]]:
     found = []
     for run_id in experiment.runs:
         path = runs / run_id / CURVE
-        if path.is_file() and (curve := read_curve(path)).status == "diverged":
+        if path.is_file() and (curve := read_curve(path, run_id)).status == "diverged":
             names = [name for name, members in experiment.sweeps.items() if run_id in {m.run.id for m in members}]
             found.append({"run": run_id, "sweeps": ", ".join(names), "reason": curve.reason})
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import read_json
+from pipeline.files import read_json, reading
 from pipeline.plan import cost
 from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
@@ -50,12 +50,14 @@ def record(run: Run, logs: Path) -> Record:
     """
     measured: dict[str, Any] = {}
     benchmark, timing = logs / "train" / f"{run.id}.jsonl", logs / "timing" / f"{run.id}.json"
-    if benchmark.is_file() and benchmark.read_text().strip():
-        last = json.loads(benchmark.read_text().strip().splitlines()[-1])
-        measured |= {"seconds": number(last.get("s")), "memory": number(last.get("max_rss"))}
+    if benchmark.is_file() and (lines := benchmark.read_text(encoding="utf-8").strip().splitlines()):
+        with reading(benchmark, "a record of Snakemake's", "remove it"):
+            last = json.loads(lines[-1])
+            measured |= {"seconds": number(last.get("s")), "memory": number(last.get("max_rss"))}
     if timing.is_file():
-        times = read_json(timing)
-        measured |= {"speed": times["tokens_per_second"], "engine": times["engine"]}
+        with reading(timing, "a record of the trainer's", "remove it"):
+            times = read_json(timing)
+            measured |= {"speed": times["tokens_per_second"], "engine": times["engine"]}
     return Record(run, count(run).flops * run.n_steps * run.batch_tokens, cost.seconds(run), **measured)
 
 

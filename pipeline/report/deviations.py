@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import command
-from pipeline.files import read_json
 from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
 from pipeline.plan.run import Run
 from pipeline.tables.table import Table, text
+from pipeline.tokens.windows import read_tokens_meta
 
 TITLE = "What the paper did, what is done here, and why."
 COLUMNS = ("setting", "paper", "here", "why")
@@ -232,7 +232,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokens", required=True, help="meta.json of the token files")
     parser.add_argument("--output", required=True, metavar="CSV", help="markdown is written beside it")
     options = parser.parse_args(argv)
-    table(Experiment(json.loads(options.config)), read_json(options.tokens)["train"]["tokens"]).save(options.output)
+    table(Experiment(json.loads(options.config)), read_tokens_meta(options.tokens)["train"]["tokens"]).save(
+        options.output
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from pipeline.claims.verdict import FAILS, HOLDS, OPEN
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files import read_json, reading
 from pipeline.tables.table import text
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -34,6 +34,8 @@ BEYOND = "Beyond the paper"
 PACKAGES = ("datasets", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "snakemake", "tokenizers", "torch")
 PAGE_WIDTH = 1400
 """Pixels of a png as wide as a page: 7 inches at 200 dots (pipeline/style.py)."""
+AGAIN = "remove it, and start the workflow again"
+"""What to do about a damaged figure or table."""
 COLOURS = {HOLDS: "holds", FAILS: "fails", OPEN: "open"}
 """Verdict -> class of its cell."""
 
@@ -85,16 +87,21 @@ def read_figure(folder: Path, name: str) -> Figure:
     Raises
     ------
     UserError
-        When one of them is missing.
+        When one of them is missing or damaged.
     """
     png, caption = folder / f"{name}.png", folder / f"{name}.json"
     for path in (png, caption):
         if not path.is_file():
             raise UserError(f"{path}: no such file; figure {name} is not drawn")
-    content = png.read_bytes()
+    with reading(png, "the png of a figure", AGAIN):
+        content = png.read_bytes()
+        if not (content.startswith(b"\x89PNG") and content[-8:-4] == b"IEND"):
+            raise ValueError("its start or its end is missing")
+    with reading(caption, "the caption of a figure", AGAIN):
+        sentences = dict(read_json(caption))
     width = int.from_bytes(content[16:20], "big") / PAGE_WIDTH  # of the png's header
     image = "data:image/png;base64," + base64.b64encode(content).decode()
-    return Figure(name, read_json(caption), image, min(1.0, width))
+    return Figure(name, sentences, image, min(1.0, width))
 
 
 def read_grid(path: Path) -> Grid:
@@ -103,14 +110,15 @@ def read_grid(path: Path) -> Grid:
     Raises
     ------
     UserError
-        When the file is missing.
+        When the file is missing or damaged.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; table {path.stem} is not made")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    rows = [cells(line) for line in lines if line.startswith("|")]
-    words = [line for line in lines if not line.startswith("|")]
-    return Grid(path.stem, words[0].strip("*"), rows[0], rows[2:], words[1:])
+    with reading(path, "a table", AGAIN):
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [cells(line) for line in lines if line.startswith("|")]
+        words = [line for line in lines if not line.startswith("|")]
+        return Grid(path.stem, words[0].strip("*"), rows[0], rows[2:], words[1:])
 
 
 def cells(line: str) -> list[str]:
@@ -129,16 +137,17 @@ def read_claims(path: Path) -> list[dict[str, Any]]:
     """Read the table of claims: one dict a claim, with `number` (ours and its interval) and `checks` in words."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; the table claims is not made")
-    rows = []
-    for row in pd.read_csv(
-        path, keep_default_na=False, na_values={name: [""] for name in ("ours", "low", "high")}
-    ).to_dict("records"):
-        number = text(row["ours"])
-        if number and text(row["low"]) and row["low"] != row["high"]:
-            number += f" ({text(row['low'])} to {text(row['high'])})"
-        checks = row["reason"].removesuffix(".").split("; ")
-        rows.append(row | {"number": number, "checks": checks, "colour": COLOURS[row["verdict"]]})
-    return rows
+    with reading(path, "the table claims", AGAIN):
+        table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in ("ours", "low", "high")})
+        return [_claim(row) for row in table.to_dict("records")]
+
+
+def _claim(row: dict[str, Any]) -> dict[str, Any]:
+    number = text(row["ours"])
+    if number and text(row["low"]) and row["low"] != row["high"]:
+        number += f" ({text(row['low'])} to {text(row['high'])})"
+    checks = row["reason"].removesuffix(".").split("; ")
+    return row | {"number": number, "checks": checks, "colour": COLOURS[row["verdict"]]}
 
 
 def sections(figures: Iterable[str], tables: Iterable[str]) -> dict[str, list[str]]:

@@ -26,7 +26,7 @@ from tokenizers import Encoding, Tokenizer
 
 from pipeline.corpora import check_documents, read_documents, read_meta, sha256_of
 from pipeline.errors import UserError
-from pipeline.files import atomic_path, write_json, writing
+from pipeline.files import atomic_path, reading, write_json
 from pipeline.tokens.tokenizer import END_OF_TEXT, MAX_VOCABULARY, check_split, order_keys
 from pipeline.tokens.windows import TOKEN_TYPE
 
@@ -83,13 +83,13 @@ def tokenize(
     """
     for folder in {*train.values(), *transfer.values()}:
         check_documents(folder)
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    with reading(tokenizer_file, "a tokenizer", f"remove {tokenizer_file.parent} to make it again"):
+        tokenizer = Tokenizer.from_str(tokenizer_file.read_text(encoding="utf-8"))
     tokenizer.encode_special_tokens = True
     vocabulary = tokenizer.get_vocab_size()
     if vocabulary > MAX_VOCABULARY:
         raise UserError(f"{tokenizer_file}: {vocabulary} entries are more than the {MAX_VOCABULARY} of a uint16 file")
     digest = sha256(tokenizer_file.read_bytes()).hexdigest()
-    output.parent.mkdir(parents=True, exist_ok=True)
     for left_over in output.parent.glob(".*.tmp*"):  # of a try that was killed while it wrote
         left_over.unlink()
 
@@ -104,6 +104,7 @@ def tokenize(
     split = spec["test_fraction"]
     check_split(np.concatenate([part.keys for part in training]), split, ", ".join(train))
     meta: dict[str, Any] = {
+        "id": output.parent.name,
         "vocabulary": vocabulary,
         "tokenizer_sha256": digest,
         "spec": dict(spec),
@@ -132,8 +133,7 @@ def tokenize(
     meta |= _truth(meta, train)
     corpora = {**train, **transfer}
     meta["corpora"] = {name: _provenance(read_meta(folder)) for name, folder in corpora.items()}
-    with writing(output):
-        write_json(output, meta)
+    write_json(output, meta)
     shutil.rmtree(scratch, ignore_errors=True)
     return meta
 
@@ -145,9 +145,9 @@ def _part(tokenizer: Tokenizer, corpus: str, folder: Path, file: str, seed: int,
     if not index.exists():
         _write_part(tokenizer, folder, file, seed, share, path, index)
         log.info("%s: tokenized %s", corpus, file)
-    with np.load(index) as arrays:
+    with reading(index, "the index of a tokenized file of documents", f"remove {scratch}"), np.load(index) as arrays:
         part = Part(corpus, arrays["keys"], arrays["ends"], arrays["bytes"], path)
-    if path.stat().st_size != part.n_tokens * TOKEN_TYPE.itemsize:
+    if not path.is_file() or path.stat().st_size != part.n_tokens * TOKEN_TYPE.itemsize:
         raise UserError(f"{path}: not the {part.n_tokens} tokens of its index; remove {scratch}")
     return part
 
@@ -174,10 +174,10 @@ def _write_part(
         for encoding in encodings
     ]
     order = np.argsort(np.concatenate(keys), kind="stable")
-    with writing(path), atomic_path(path) as temporary, open(temporary, "wb") as binary:
+    with atomic_path(path) as temporary, open(temporary, "wb") as binary:
         for number in order:
             binary.write(tokens[number])
-    with writing(index), atomic_path(index) as temporary:
+    with atomic_path(index) as temporary:
         np.savez(
             temporary,
             keys=np.concatenate(keys)[order],
@@ -216,7 +216,7 @@ def _merge(
     n_ranges = max(1, round((high - low) * total / MERGE_TOKENS))
     counts = {part.corpus: {"tokens": 0, "documents": 0, "bytes": 0} for part in parts}
     written, hashed = 0, sha256()
-    with writing(path), atomic_path(path) as temporary:
+    with atomic_path(path) as temporary:
         with open(temporary, "wb", buffering=2**20) as binary:
             for first, last in pairwise(np.linspace(low, high, n_ranges + 1)):
                 for part, number, document in _documents(parts, first, last):

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pipeline.corpora import check_documents, read_documents, read_meta
 from pipeline.errors import UserError, command
-from pipeline.files import atomic_path, writing
+from pipeline.files import atomic_path
 from pipeline.hashing import mix
 
 END_OF_TEXT = "<|endoftext|>"
@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for folder in folders:
         check_documents(folder)
     tokenizer = train_tokenizer(training_texts(folders, spec), spec["vocabulary"], spec["tokenizer"])
-    with writing(arguments.output), atomic_path(arguments.output) as temporary:
+    with atomic_path(arguments.output) as temporary:
         temporary.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     log.info("%s: %d entries", arguments.output, tokenizer.get_vocab_size())
 

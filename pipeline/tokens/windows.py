@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files import read_json, reading
 from pipeline.hashing import mix, text_hash
 
 TOKEN_TYPE = np.dtype("<u2")  # little-endian uint16: at most 65,536 vocabulary entries
@@ -37,7 +37,28 @@ def load_tokens(path: str | Path) -> np.ndarray:
     return np.memmap(path, dtype=TOKEN_TYPE, mode="r")
 
 
-def check_token_files(folder: str | Path, sha256: bool = False) -> dict[str, Any]:
+def read_tokens_meta(path: str | Path) -> dict[str, Any]:
+    """Read meta.json of a folder of token files: the vocabulary, and what each file holds.
+
+    Raises
+    ------
+    UserError
+        When it is missing or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: make the token files first")
+    with reading(path, "the JSON of token files", f"remove it to make {path.parent} again"):
+        meta = read_json(path)
+        if not isinstance(meta["vocabulary"], int):
+            raise ValueError(f"its vocabulary is {meta['vocabulary']!r}")
+        for entry in (meta.get("train"), meta.get("test"), *meta.get("transfer", {}).values()):
+            if entry is not None and not (isinstance(entry["file"], str) and isinstance(entry["tokens"], int)):
+                raise ValueError(f"an entry is {entry!r}")
+    return meta
+
+
+def check_token_files(folder: str | Path, sha256: bool = False, tokens: str | None = None) -> dict[str, Any]:
     """Refuse token files that are not those that meta.json beside them tells of; return what it says.
 
     Parameters
@@ -46,16 +67,20 @@ def check_token_files(folder: str | Path, sha256: bool = False) -> dict[str, Any
         Folder of the token files.
     sha256 : bool
         Whether to read them through and compare their sha256 as well, and not their sizes alone.
+    tokens : str, optional
+        The id that they must have, as a run names it.
 
     Raises
     ------
     UserError
-        For a file that is missing, of another size, or of another sha256.
+        For a file that is missing, of another size, or of another sha256, and for files of another id.
     """
     folder = Path(folder)
-    if not (folder / "meta.json").is_file():
-        raise UserError(f"{folder / 'meta.json'}: no such file: make the token files first")
-    meta = read_json(folder / "meta.json")
+    meta = read_tokens_meta(folder / "meta.json")
+    if tokens is not None and meta.get("id", tokens) != tokens:
+        raise UserError(
+            f"{folder / 'meta.json'}: is of {meta['id']}, not of {tokens}; remove {folder} to make it again"
+        )
     for entry in (meta.get("train"), meta.get("test"), *meta.get("transfer", {}).values()):
         if entry is None:  # a folder made by hand
             continue

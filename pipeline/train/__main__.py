@@ -58,9 +58,9 @@ def open_data(run: Run, folder: Path) -> tuple[Windows, np.ndarray]:
     Raises
     ------
     UserError
-        When a file is missing, too short for the run, or made with another vocabulary.
+        When a file is missing, damaged, too short for the run, of other tokens, or made with another vocabulary.
     """
-    vocabulary = check_token_files(folder)["vocabulary"]
+    vocabulary = check_token_files(folder, tokens=run.tokens)["vocabulary"]
     if vocabulary != run.n_vocab:
         raise UserError(f"n_vocab: the run has {run.n_vocab}, the tokens in {folder} have {vocabulary}")
     train, test = load_tokens(folder / "train.bin"), load_tokens(folder / "test.bin")

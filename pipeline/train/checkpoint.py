@@ -7,23 +7,18 @@ state or the new one. Batches, learning rates and dropout are functions of the s
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
-
 from pipeline.errors import UserError
-from pipeline.files import atomic_path
+from pipeline.files import reading
 from pipeline.plan.run import Run
+from pipeline.train.arrays import Arrays, read_arrays, write_arrays
 from pipeline.train.noise import NoiseScale
 
 FILE = "checkpoint.safetensors"
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass
@@ -60,11 +55,10 @@ class Progress:
 
 def save(scratch: Path, run: Run, engine: str, progress: Progress, state: Arrays, best: Arrays) -> None:
     """Write a checkpoint, whole or not at all; `best` is empty for a run without early stopping."""
-    header = json.dumps({"run": run.to_json(), "engine": engine, "progress": asdict(progress)})
+    header = {"run": run.to_json(), "engine": engine, "progress": asdict(progress)}
     arrays = {f"state/{name}": value for name, value in state.items()}
     arrays |= {f"best/{name}": value for name, value in best.items()}
-    with atomic_path(scratch / FILE) as temporary:
-        save_file(arrays, temporary, metadata={"checkpoint": header})
+    write_arrays(scratch / FILE, arrays, "checkpoint", header)
 
 
 def load(scratch: Path, run: Run, engine: str) -> tuple[Progress, Arrays, Arrays] | None:
@@ -78,17 +72,11 @@ def load(scratch: Path, run: Run, engine: str) -> tuple[Progress, Arrays, Arrays
     path = scratch / FILE
     if not path.exists():
         return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads(file.metadata()["checkpoint"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with reading(path, "a state of this version of the program", "delete it to start anew"):
+        arrays, header = read_arrays(path, "checkpoint")
         progress = Progress(**header["progress"])
         progress.noise = NoiseScale(**header["progress"]["noise"])
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: not a state of this version of the program ({error}); delete it to start anew"
-        ) from error
-    owner = Run.from_json(header["run"])
+        owner = Run.from_json(header["run"])
     if owner != run:
         raise UserError(f"{path}: holds the state of {owner.id}, not of {run.id}; delete it to start anew")
     if header["engine"] != engine:

@@ -20,10 +20,9 @@ from pipeline.engines import Engine, make_engine
 from pipeline.errors import UserError, command
 from pipeline.plan.run import Run
 from pipeline.tokens.windows import check_token_files, load_tokens, test_windows
+from pipeline.train.arrays import Arrays
 from pipeline.train.clock import Clock
-from pipeline.train.results import SNAPSHOTS, WEIGHTS, read_snapshots, read_weights, write_table
-
-Arrays = dict[str, np.ndarray]
+from pipeline.train.results import EVALUATION_COLUMNS, SNAPSHOTS, WEIGHTS, read_snapshots, read_weights, write_table
 
 
 def corpora(run: Run, tokens: Path, n_tokens: int) -> dict[str, np.ndarray]:
@@ -32,9 +31,9 @@ def corpora(run: Run, tokens: Path, n_tokens: int) -> dict[str, np.ndarray]:
     Raises
     ------
     UserError
-        When a file is missing or shorter than one window.
+        When a file is missing, damaged, of other tokens, or shorter than one window.
     """
-    check_token_files(tokens)
+    check_token_files(tokens, tokens=run.tokens)
     files = {"train": tokens / "train.bin", "test": tokens / "test.bin"}
     files |= {path.stem.removeprefix("transfer-"): path for path in sorted(tokens.glob("transfer-*.bin"))}
     windows = {}
@@ -56,18 +55,15 @@ def stages(run: Run, folder: Path) -> Iterator[tuple[int, Arrays]]:
     UserError
         When a file is missing or belongs to another run.
     """
-    final = folder / WEIGHTS
-    weights, owner, last = read_weights(final)
-    if owner != run:
-        raise UserError(f"{final}: holds the weights of {owner.id}, not of {run.id}")
+    weights, _, last = read_weights(folder / WEIGHTS, run)
     if run.snapshots:
-        yield from read_snapshots(folder / SNAPSHOTS).items()
+        yield from read_snapshots(folder / SNAPSHOTS, run).items()
     yield last, weights
 
 
 def evaluate(engine: Engine, run: Run, folder: Path, windows: dict[str, np.ndarray]) -> Arrays:
     """Return the columns step, corpus, position, loss (nats per token, a mean over n windows) and n."""
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("step", "corpus", "position", "loss", "n")}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in EVALUATION_COLUMNS}
     for step, weights in stages(run, folder):
         engine.set_weights(weights)
         for corpus, texts in windows.items():
@@ -102,6 +98,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = evaluate(engine, run, options.weights, windows)
     clock.lap("evaluation")
 
-    write_table(options.output, columns)
+    write_table(options.output, columns, {"run": run.to_json()})
     clock.lap("writing")
     print(clock.line(), file=sys.stderr)

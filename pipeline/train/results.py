@@ -6,25 +6,29 @@ bytes.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from pipeline.errors import UserError
-from pipeline.files import atomic_path
+from pipeline.files import atomic_path, reading
+from pipeline.models import parameters
 from pipeline.plan.run import Run
-from pipeline.train.checkpoint import Arrays, Progress
+from pipeline.train.arrays import Arrays, read_arrays, write_arrays
+from pipeline.train.checkpoint import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CURVE, WEIGHTS, SNAPSHOTS = "curve.parquet", "model.safetensors", "snapshots.safetensors"
 EVALUATION = "evaluation.parquet"
+KEY = "scaling-laws"
+"""Of the metadata of files of weights."""
+COLUMNS = ("step", "n_tokens", "lr", "lr_sum", "train_loss", "loss", "noise_scale", "gradient_norm")
+"""Columns of a curve."""
+EVALUATION_COLUMNS = ("step", "corpus", "position", "loss", "n")
 INTEGERS = ("step", "n_tokens")
 """Columns of a curve that are whole numbers."""
 
@@ -33,7 +37,7 @@ class Curve(NamedTuple):
     """What curve.parquet holds."""
 
     rows: pd.DataFrame
-    """step, n_tokens, lr, lr_sum, train_loss, loss, noise_scale, gradient_norm: one row an evaluation."""
+    """`COLUMNS`: one row an evaluation."""
     run: Run
     status: str
     """finished, stopped or diverged."""
@@ -46,32 +50,19 @@ def file_names(run: Run, weights: bool = True) -> list[str]:
 
 
 def write_weights(path: Path, arrays: Arrays, run: Run, step: int) -> None:
-    """Write weights as safetensors, whole or not at all; run and step are in the metadata.
-
-    The metadata have one key only: safetensors writes several in an order that changes from process to process.
-    """
-    header = json.dumps({"run": run.to_json(), "step": step})
-    with atomic_path(path) as temporary:
-        save_file(arrays, temporary, metadata={"scaling-laws": header})
-        temporary.chmod(0o644)  # safetensors makes its files private
+    """Write weights as safetensors, whole or not at all; run and step are in the metadata."""
+    write_arrays(path, arrays, KEY, {"run": run.to_json(), "step": step})
 
 
-def read_weights(path: Path) -> tuple[Arrays, Run, int]:
+def read_weights(path: Path, run: Run | None = None) -> tuple[Arrays, Run, int]:
     """Return what `write_weights` wrote: arrays, run, step.
 
     Raises
     ------
     UserError
-        When the file is missing or was not written by `write_weights`.
+        When the file is missing, damaged, not one of weights, or not of `run` where one is given.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["scaling-laws"])
-            return {name: file.get_tensor(name) for name in file.keys()}, Run.from_json(header["run"]), header["step"]  # noqa: SIM118
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"{path}: not a file of weights of this program ({error})") from error
+    return _read(path, run, lambda name: name)
 
 
 def write_snapshots(path: Path, snapshots: Mapping[int, Arrays], run: Run, step: int) -> None:
@@ -80,14 +71,33 @@ def write_snapshots(path: Path, snapshots: Mapping[int, Arrays], run: Run, step:
     write_weights(path, named, run, step)
 
 
-def read_snapshots(path: Path) -> dict[int, Arrays]:
-    """Return step -> weights of what `write_snapshots` wrote, the first step first."""
-    named, _, _ = read_weights(path)
-    steps = sorted({int(name.partition("/")[0]) for name in named})
-    return {
-        step: {name.removeprefix(f"{step}/"): named[name] for name in named if name.startswith(f"{step}/")}
-        for step in steps
-    }
+def read_snapshots(path: Path, run: Run | None = None) -> dict[int, Arrays]:
+    """Return step -> weights of what `write_snapshots` wrote, the first step first.
+
+    Raises
+    ------
+    UserError
+        As `read_weights`.
+    """
+    named, _, _ = _read(path, run, lambda name: name.partition("/")[2])
+    found: dict[int, Arrays] = {}
+    for name, value in named.items():
+        step, _, weight = name.partition("/")
+        found.setdefault(int(step), {})[weight] = value
+    return dict(sorted(found.items()))
+
+
+def _read(path: Path, run: Run | None, weight: Callable[[str], str]) -> tuple[Arrays, Run, int]:
+    """Return arrays, run and step; `weight` gives the weight's name from an array's."""
+    again = f"remove {path.parent} to train the run again"
+    with reading(path, "a file of weights of this program", again):
+        arrays, header = read_arrays(path, KEY)
+        owner, step = Run.from_json(header["run"]), header["step"]
+        if {weight(name) for name in arrays} != {name for name, _ in parameters(owner)}:
+            raise ValueError(f"its arrays are not the weights of {owner.id}")
+    if run is not None and owner != run:
+        raise UserError(f"{path}: holds the weights of {owner.id}, not of {run.id}; {again}")
+    return arrays, owner, step
 
 
 def write_curve(path: Path, run: Run, progress: Progress) -> None:
@@ -99,22 +109,53 @@ def write_curve(path: Path, run: Run, progress: Progress) -> None:
     write_table(path, columns, {"run": run.to_json(), "status": progress.status, "reason": progress.reason})
 
 
-def read_curve(path: str | Path) -> Curve:
+def read_curve(path: str | Path, run_id: str | None = None) -> Curve:
     """Return what `write_curve` wrote.
 
     Raises
     ------
     UserError
-        When the file is not a curve.
+        When the file is missing, damaged, not a curve, or not of the run of this id where one is given.
     """
+    again = f"remove {Path(path).parent} to train the run again"
+    with reading(path, "a curve", again):
+        rows, metadata = read_table(path, COLUMNS)
+        if missing := {"run", "status"} - metadata.keys():
+            raise ValueError(f"its metadata lack {', '.join(sorted(missing))}")
+        run = Run.from_json(metadata["run"])
+    if run_id is not None and run.id != run_id:
+        raise UserError(f"{path}: holds the run {run.id}, not {run_id}; {again}")
+    return Curve(rows, run, metadata["status"], metadata.get("reason", ""))
+
+
+def read_evaluation(path: str | Path, run: Run) -> pd.DataFrame:
+    """Return the rows of evaluation.parquet: step, corpus, position, loss, n.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, damaged, not an evaluation, or of another run.
+    """
+    again = "remove it to evaluate the run again"
+    with reading(path, "an evaluation", again):
+        rows, metadata = read_table(path, EVALUATION_COLUMNS)
+        owner = Run.from_json(metadata["run"]) if "run" in metadata else run  # of earlier versions: it does not say
+    if owner != run:
+        raise UserError(f"{path}: holds the run {owner.id}, not {run.id}; {again}")
+    return rows
+
+
+def read_table(path: str | Path, columns: Iterable[str], least: int = 1) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return rows and metadata of a parquet file; raise ValueError where it lacks a column or has too few rows."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    metadata = table.schema.metadata or {}
-    if b"run" not in metadata or b"status" not in metadata:
-        raise UserError(f"{path}: not a curve: its metadata lack run and status")
-    run, status, reason = (metadata.get(key, b"").decode() for key in (b"run", b"status", b"reason"))
-    return Curve(table.to_pandas(), Run.from_json(run), status, reason)
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise ValueError(f"it lacks the column {missing[0]}; it has {', '.join(table.column_names)}")
+    if table.num_rows < least:
+        raise ValueError("it has no rows")
+    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    return table.to_pandas(), metadata
 
 
 def write_table(path: Path, columns: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from pipeline.engines import Engine, Pending, StepResult
 from pipeline.engines.distributed import Group
 from pipeline.plan.run import Run
 from pipeline.train import checkpoint, results
-from pipeline.train.checkpoint import Arrays, Progress
+from pipeline.train.arrays import Arrays
+from pipeline.train.checkpoint import Progress
 from pipeline.train.clock import Clock
 from pipeline.train.optim import rate_at_step
 from pipeline.train.steps import evaluation_steps, snapshot_steps
@@ -195,7 +195,7 @@ class Trainer:
     def snapshots(self, before: int) -> dict[int, Arrays]:
         """Return the weights put aside at steps below `before`, by step."""
         return {
-            step: load_file(self.scratch / f"snapshot-{step}.safetensors")
+            step: results.read_weights(self.scratch / f"snapshot-{step}.safetensors", self.run)[0]
             for step in snapshot_steps(self.run)
             if step < min(before, self.progress.step)
         }

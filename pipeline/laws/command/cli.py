@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError, command
-from pipeline.files import write_json, writing
+from pipeline.files import write_json
 from pipeline.laws.command import remarks
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.compare import compare, table
@@ -274,8 +274,10 @@ def read_fit(path: str) -> Fit:
 
 def write(option: str, path: str | Path, save: Any) -> None:
     """Call save(path), or name the option whose file can't be written."""
-    with writing(f"{option} {path}"):
+    try:
         save(path)
+    except UserError as error:
+        raise UserError(f"{option} {error}") from error
 
 
 def show(value: Any) -> None:
