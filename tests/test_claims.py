@@ -61,7 +61,9 @@ def given(
 
 def with_residuals(points: dict[str, pd.DataFrame], laws: dict[str, Fit]) -> dict[str, pd.DataFrame]:
     """Return the points with their residuals from these laws."""
-    return {name: rows.assign(residual=laws[name].definition.residuals(laws[name], rows)) for name, rows in points.items()}
+    return {
+        name: rows.assign(residual=laws[name].definition.residuals(laws[name], rows)) for name, rows in points.items()
+    }
 
 
 # Power laws
