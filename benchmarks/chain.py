@@ -1,8 +1,8 @@
-"""Simulated experiments with a planted truth through the chain of laws: for `benchmarks.laws --chain`.
+"""Simulated experiments with a planted truth through the chain of laws, for `benchmarks.laws --chain`.
 
-Two designs of sweeps: the sizes of `laptop` trained on 100 tokens a parameter, and twelve sizes. The truth of a trend is
-what the same design gives without noise, so that the count is of the intervals; the truth by algebra is in the
-table too (`planted`).
+Two designs of sweeps: the sizes of `laptop` trained on 100 tokens a parameter, and twelve sizes. The truth of a trend
+is what the same design gives without noise, so that the count is of the intervals; the truth by algebra is in the table
+too (`planted`).
 """
 
 from __future__ import annotations

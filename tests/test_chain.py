@@ -135,5 +135,5 @@ def test_intervals_cover_through_the_chain():
         for (law, name), value in truth.items():
             interval = laws[law].parameters[name]
             inside[law, name].append(interval.low <= value <= interval.high)
-    # Of 12 intervals of 95 %, 8 or fewer hold the truth once in 500 times; of 62 % ones (as before) six times in ten.
+    # Of 12 intervals of 95 %, 8 or fewer hold the truth once in 400 times; of 62 % ones, three times in four.
     assert {key: sum(held) for key, held in inside.items() if sum(held) < 9} == {}
