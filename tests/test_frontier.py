@@ -66,12 +66,12 @@ def test_a_size_that_leads_because_smaller_ones_have_ended_is_no_optimum():
 
 
 def test_two_sizes_make_no_frontier():
-    with pytest.raises(UserError, match="at no compute is a size the best of three neighbours"):
+    with pytest.raises(UserError, match="at no compute does the best size lie between two others"):
         frontier(pd.concat(curves([10**4, 10**6])))
 
 
 def test_one_size_between_the_ends_is_no_trend():
-    with pytest.raises(UserError, match=r"1e\+06 alone is the best of three neighbours"):
+    with pytest.raises(UserError, match=r"1e\+06 alone is a best size between two others"):
         frontier(pd.concat(curves([10**4, 10**6, 10**8])))
 
 

@@ -146,7 +146,7 @@ def test_envelope_with_one_size_between_the_ends_is_not_identified() -> None:
     fit = FORMULAS["envelope"].fit(curves(3))
     assert (
         not fit.identified
-        and "alone is the best of three neighbours" in fit.reason
+        and "alone is a best size between two others" in fit.reason
         and fit.parameters["a"].estimate is None
     )
 

@@ -240,15 +240,15 @@ def too_few_fall(rows: pd.DataFrame, table: pd.DataFrame) -> str | None:
 
 
 def too_few_lead(sizes: Array, point: Point) -> str | None:
-    """Say how few sizes are the best of three neighbours at some compute, or return None."""
+    """Say how few best sizes lie between two others that were trained as far, or return None."""
     best = np.unique(sizes[point.leader[np.isfinite(point.log_size)]])
     if len(best) > 1:
         return None
     if not len(best):
         return (
-            "at no compute is a size the best of three neighbours that were all trained for it; at least 2 sizes must"
+            "at no compute does the best size lie between two others that were trained as far; 2 best sizes are needed"
         )
-    return f"{best[0]:.3g} alone is the best of three neighbours that were trained for a compute; at least 2 sizes must"
+    return f"{best[0]:.3g} alone is a best size between two others that were trained as far; 2 best sizes are needed"
 
 
 def _logarithm(column: pd.Series, curves: Curves) -> Array:
