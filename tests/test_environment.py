@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -16,7 +17,7 @@ NOT_PYTHON = {"python", "cxx-compiler"}
 def conda():
     """Return name -> least version of environment.yml, under the names of the Python package index."""
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    pairs = (re.fullmatch(r"(\S+)(?: >=(\S+))?", line).groups() for line in listed)
+    pairs = (re.fullmatch(r"(\S+)(?: >=([^\s,]+)\S*)?", line).groups() for line in listed)
     return {CONDA_NAMES.get(name, name): least for name, least in pairs if name not in NOT_PYTHON}
 
 
@@ -24,7 +25,7 @@ def project():
     """Return name -> least version of pyproject.toml, the development extra included."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     listed = map(Requirement, [*table["dependencies"], *table["optional-dependencies"]["dev"]])
-    return {one.name: next(iter(one.specifier)).version for one in listed}
+    return {one.name: next(part.version for part in one.specifier if part.operator == ">=") for one in listed}
 
 
 def lock():
@@ -44,3 +45,11 @@ def test_the_lock_holds_what_pyproject_allows():
 def test_torch_is_pinned_without_build_or_cuda_packages():
     assert lock()["torch"] == "2.13.0"
     assert not [name for name in lock() if name.startswith(("nvidia", "cuda", "triton"))]
+
+
+@pytest.mark.xdist_group("of one")
+def test_the_tests_of_a_group_stay_together(request):
+    """They share what takes minutes to make; with some versions of pytest the mark has no effect."""
+    if not request.config.getoption("loadgroup", False):
+        pytest.skip("not distributed by groups")
+    assert request.node.nodeid.endswith("@of one")
