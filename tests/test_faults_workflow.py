@@ -52,6 +52,12 @@ BLOWS = {
 }
 
 
+def wait_for_jobs(folder, process):
+    """Wait until Snakemake starts its first jobs, or ends."""
+    while process.poll() is None and "\nExecute " not in (folder / "console.txt").read_text():
+        time.sleep(0.1)
+
+
 def strike(folder, blow, chance):
     """Start the workflow, send a signal at a random moment, and return whether it was still running then."""
     clear_lock(folder)
@@ -59,8 +65,7 @@ def strike(folder, blow, chance):
     if chance.random() < 0.15:  # while Snakemake starts
         time.sleep(chance.uniform(0.0, 4.0))
     else:
-        while process.poll() is None and "\nrule " not in (folder / "console.txt").read_text():
-            time.sleep(0.1)
+        wait_for_jobs(folder, process)
         time.sleep(chance.uniform(0.0, 12.0))
     if process.poll() is not None:
         assert process.returncode == 0, (folder / "console.txt").read_text()
@@ -201,8 +206,7 @@ def test_a_damaged_file_is_named_or_made_again(kind, damage, undisturbed):
 def test_a_second_workflow_in_one_folder_leaves_the_first_unharmed(undisturbed, tmp_path):
     folder = make(tmp_path / "one")
     first = start(folder, "figures")
-    while first.poll() is None and "\nrule " not in (folder / "console.txt").read_text():
-        time.sleep(0.1)
+    wait_for_jobs(folder, first)
     second = run(folder, "figures")
     assert second.returncode != 0
     assert "LockException" in second.stderr
