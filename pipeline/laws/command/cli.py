@@ -20,6 +20,8 @@ from pipeline.files import write_json
 from pipeline.laws.command import remarks
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.compare import compare, table
+from pipeline.laws.command.predict import Prediction, predict, predict_table
+from pipeline.laws.command.table_file import check_table_name, write_table
 from pipeline.laws.fitting.fit import NO_OPTIMUM, Fit, load_fit, short
 from pipeline.laws.fitting.law import Law, check_bootstrap
 from pipeline.laws.fitting.point_table import (
@@ -82,6 +84,7 @@ def main_parser() -> argparse.ArgumentParser:
     one = commands.add_parser("fit", help="fit a law to a table of points")
     one.add_argument("law", metavar="LAW", help=", ".join(FORMULAS))
     add_points(one)
+    one.add_argument("--hold-out", metavar="largest=K", help="fit without the K largest and report the error there")
     one.add_argument("--objective", help="huber, lad, mse_log or mse; the law's source decides if not given")
     one.add_argument(
         "--fix", action="append", default=[], metavar="NAME=VALUE", help="keep a parameter at a value; may repeat"
@@ -101,6 +104,9 @@ def main_parser() -> argparse.ArgumentParser:
     one.add_argument("fit", metavar="fit.json")
     for name in INPUTS:
         one.add_argument(f"--{name.replace('_', '-')}", nargs="+", type=float, metavar="VALUE", help=UNITS.get(name))
+    one.add_argument("--input", metavar="FILE", help="a table of inputs: CSV, JSON lines or parquet")
+    one.add_argument("--output", metavar="FILE", help="where --input goes with its predictions: .csv, .jsonl, .parquet")
+    add_columns(one)
     one.add_argument("--json", action="store_true", help="print JSON and not a table")
 
     one = commands.add_parser("allocate", help="split a compute budget into model size, data, batch and steps")
@@ -112,6 +118,15 @@ def main_parser() -> argparse.ArgumentParser:
     add_points(one)
     one.add_argument("--laws", required=True, metavar="LAW,LAW", nargs="+", help="laws, by commas or spaces")
     one.add_argument("--objective", default="mse_log", help="for all laws; mse_log (default) is what AIC rests on")
+    split = one.add_mutually_exclusive_group()
+    split.add_argument(
+        "--hold-out",
+        metavar="largest=K",
+        help="report the error on the K largest sizes, on those of a COLUMN=K, or where a condition holds",
+    )
+    split.add_argument("--folds", type=int, metavar="K", help="report the error on K folds of runs, each left out once")
+    split.add_argument("--leave-one-run-out", action="store_true", help="the same, a run at a time")
+    one.add_argument("--seed", type=int, default=0, help="of the folds and the intervals of differences")
     one.add_argument("--out", metavar="FILE", help="JSON file to write")
     one.add_argument("--json", action="store_true", help="print JSON and not the table")
     return parser
@@ -122,20 +137,24 @@ def add_points(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("points", metavar="points.csv", help="a row a point: CSV, JSON lines or parquet")
     parser.add_argument("--delta", type=float, help="of --objective huber: its width in ln y (default 1e-3)")
     parser.add_argument("--weights", metavar="COLUMN", help="positive weights")
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="NAME=COLUMN", help="the table's name of a column; may repeat"
-    )
+    add_columns(parser)
     parser.add_argument(
         "--where", action="append", default=[], metavar="CONDITION", help="rows to fit, such as 'loss < 5'; may repeat"
     )
     parser.add_argument(
         "--drop-highest", action="append", default=[], metavar="COLUMN=K", help="leave out the rows of the K highest"
     )
+    parser.add_argument("--x", metavar="NAME", help="which column is x of power_plus_constant and power")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a table's columns are to be read."""
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="NAME=COLUMN", help="the table's name of a column; may repeat"
+    )
     parser.add_argument(
         "--unit", action="append", default=[], metavar="NAME=NUMBER", help="a column is in units of so many; may repeat"
     )
-    parser.add_argument("--x", metavar="NAME", help="which column is x of power_plus_constant and power")
-    parser.add_argument("--hold-out", metavar="largest=K", help="fit without the K largest and report the error there")
 
 
 def find_law(name: str) -> Law:
@@ -249,10 +268,15 @@ def find_points(options: argparse.Namespace, columns: dict[str, str]) -> tuple[p
     if units:
         points = in_units(points, units, columns)
         record |= {"unit": units}
+    warn_of_unit(options.points, points, columns)
+    return points, record
+
+
+def warn_of_unit(path: str, points: pd.DataFrame, columns: dict[str, str]) -> None:
+    """Say on standard error that sizes seem to be in another unit."""
     strange = strange_unit(rename(points, {ours: theirs for ours, theirs in columns.items() if theirs in points}))
     if strange:
-        print(f"warning: {options.points}: {strange}", file=sys.stderr)
-    return points, record
+        print(f"warning: {path}: {strange}", file=sys.stderr)
 
 
 def find_hold_out(option: str | None) -> int:
@@ -386,9 +410,16 @@ def summary(fit: Fit) -> str:
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """Print the law's response at the inputs given."""
+    """Print the law's response at the inputs given, or write a table with it."""
+    given = [name for name in INPUTS if getattr(options, name) is not None]
+    if options.input is not None or options.output is not None:
+        check_files(options, given)
+        return predict_file(options)
+    for name in ("column", "unit"):
+        if getattr(options, name):
+            raise UserError(f"--{name}: is of a table (--input)")
     fit = read_fit(options.fit)
-    inputs = {name: np.array(getattr(options, name)) for name in INPUTS if getattr(options, name) is not None}
+    inputs = {name: np.array(getattr(options, name)) for name in given}
     needed = [fit.columns.get("x", "x")] if fit.definition.inputs == ("x",) else list(fit.definition.inputs)
     if needed == ["x"] or needed[0] not in INPUTS:  # the table's own name of x: any input will do, but one only
         needed = list(inputs)[:1] or ["x"]
@@ -410,33 +441,80 @@ def run_predict(options: argparse.Namespace) -> int:
             f"inputs have {' and '.join(map(str, sorted(lengths)))} values; one, or as many each, are needed"
         )
     inputs = dict(zip(inputs, np.broadcast_arrays(*inputs.values()), strict=True))
-    estimate, (low, high) = fit.predict(**inputs), fit.interval(**inputs)
+    found = predict(fit, inputs)
     response = fit.definition.response
-    problems = [remarks.impossible(response, value) for value in estimate]
-    possible = np.array([one is None for one in problems])
-    rows = pd.DataFrame({**inputs, response: estimate, "low": low, "high": high})
-    rows.loc[~possible, [response, "low", "high"]] = np.nan
-    away = {fit.columns.get(name, name) if name == "x" else name: one for name, one in fit.outside(**inputs).items()}
-    outside = [{name: float(one[k]) for name, one in away.items()} for k in range(len(rows))]
-    unit = UNITS.get(response, "")
+    rows = pd.DataFrame(inputs).join(found.values.rename(columns={"predicted": response}))
     if options.json:
         records = rows.astype(object).where(np.isfinite(rows), None).to_dict("records")
-        for one, problem, out in zip(records, problems, outside, strict=True):
+        for one, problem, out in zip(records, found.problems, found.outside, strict=True):
             one |= {"problem": problem, "outside_range": remarks.record(out)}
         known = fit.to_dict()["ranges"] or None
+        unit = UNITS.get(response, "")
         head = {"law": fit.law, "response": response, "unit": unit, "level": fit.level, "fitted_range": known}
         show({**head, "identified": fit.identified, "reason": fit.reason, "predictions": records})
     else:
         lines = [rows.to_string(index=False, float_format=lambda value: f"{value:.6g}", na_rep="-")]
-        lines.append(
-            f"{response} in {unit}; low and high: {100 * fit.level:g} % interval of the law, without the noise of a run"
-        )
-        for k, (problem, out) in enumerate(zip(problems, outside, strict=True), 1):
+        lines.append(what_predicted(fit))
+        for k, (problem, out) in enumerate(zip(found.problems, found.outside, strict=True), 1):
             lines += [f"line {k}: {one}" for one in (problem, remarks.sentence(out)) if one]
-        lines += [] if fit.ranges else [remarks.UNKNOWN]
+        lines += [remarks.UNKNOWN] if found.range_unknown else []
         emit("\n".join(lines))
     warn([fit])
     return 0
+
+
+def check_files(options: argparse.Namespace, given: Sequence[str]) -> None:
+    """Refuse half of --input and --output, and what does not go with them."""
+    for one, other in (("input", "output"), ("output", "input")):
+        if getattr(options, one) is None:
+            raise UserError(f"--{one} is missing: --{other} {getattr(options, other)} needs it")
+    others = [*given, *(["json"] if options.json else [])]
+    if others:
+        raise UserError(f"--{others[0].replace('_', '-')}: does not go with --input, whose table has the inputs")
+    check_outputs({"--output": options.output}, {"--input": options.input, "the fit": options.fit})
+    check_table_name("--output", options.output)
+
+
+def predict_file(options: argparse.Namespace) -> int:
+    """Write a table with the law's response beside its columns, and print what must be said of it."""
+    fit = read_fit(options.fit)
+    columns = find_columns(options.column, fit.definition, None)
+    units = find_numbers("--unit", options.unit)
+    fit.require()
+    table = read_points(options.input)
+    with naming(options.input):
+        found = predict_table(fit, table, columns, units)
+    added = found.columns().set_index(table.index)
+    write("--output", options.output, lambda path: write_table(pd.concat([table, added], axis=1), path))
+    emit("\n".join([f"{options.output}: {len(table)} rows", what_predicted(fit), *what_to_know(found, table)]))
+    if not units:
+        warn_of_unit(options.input, table, {**fit.columns, **columns})
+    warn([fit])
+    return 0
+
+
+def what_predicted(fit: Fit) -> str:
+    """Say what the numbers of a prediction are."""
+    response = fit.definition.response
+    head = f"{response} in {UNITS.get(response, 'its unit')}; low and high: {100 * fit.level:g} % interval of the law"
+    if fit.spread is None:
+        return f"{head}, without the noise of a run, which this fit does not tell"
+    return f"{head}; run_low and run_high: of a new run, whose noise is {fit.spread[0]:.2g} in ln {response}"
+
+
+def what_to_know(found: Prediction, table: pd.DataFrame) -> list[str]:
+    """Return a line each on the rows that have no prediction and on those that extrapolate."""
+    label, lines = table.index.name, []
+    without = [k for k, problem in enumerate(found.problems) if problem]
+    if without:
+        first = f"{label} {table.index[without[0]]}: {found.problems[without[0]]}"
+        lines.append(f"rows without a prediction: {len(without)}, the first {first}")
+    beyond = found.beyond
+    if not np.isnan(beyond).all():
+        k = int(np.nanargmax(beyond))
+        far = f"{label} {table.index[k]}: {remarks.sentence(found.outside[k])}"
+        lines.append(f"rows that extrapolate: {int((~np.isnan(beyond)).sum())}, the farthest {far}")
+    return [*lines, *([remarks.UNKNOWN] if found.range_unknown else [])]
 
 
 def check_input(name: str, value: float) -> None:
@@ -470,12 +548,22 @@ def run_compare(options: argparse.Namespace) -> int:
     laws = {name: find_law(name) for name in names}
     check_x(options.x, list(laws.values()))
     check_outputs({"--out": options.out}, {"the points": options.points})
-    hold_out = find_hold_out(options.hold_out)
+    largest = options.hold_out is None or options.hold_out.partition("=")[0].strip() == "largest"
+    split = {
+        "hold_out": find_hold_out(options.hold_out) if largest else options.hold_out,
+        "folds": options.folds or 0,
+        "leave_one_run_out": options.leave_one_run_out,
+        "seed": options.seed,
+    }
+    if options.folds is not None and options.folds < 2:
+        raise UserError(f"--folds {options.folds}: a whole number from 2 is needed")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: a whole number of 0 or more is needed")
     chosen = {name: (law, find_columns(options.column, law, options.x)) for name, law in laws.items()}
     delta = find_delta(options.delta, options.objective, list(laws.values()))
     points, _ = find_points(options, next(iter(chosen.values()))[1])
     with naming(options.points):
-        found = compare(points, chosen, options.objective, delta, hold_out, weights=options.weights)
+        found = compare(points, chosen, options.objective, delta, weights=options.weights, **split)
     records = [one.to_dict() for one in found]
     if options.out:
         write("--out", options.out, lambda path: write_json(path, records))
