@@ -1,4 +1,4 @@
-"""Fit, predict, allocate and compare scaling laws from the command line: see docs/laws.md."""
+"""Fit, predict, allocate, compare and gain: scaling laws from the command line: see docs/laws.md."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipeline.files import write_json
 from pipeline.laws.command import remarks
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.compare import compare, table
+from pipeline.laws.command.gain import gain
 from pipeline.laws.command.predict import Prediction, predict, predict_table
 from pipeline.laws.command.table_file import check_table_name, write_table
 from pipeline.laws.fitting.fit import NO_OPTIMUM, Fit, load_fit, short
@@ -27,6 +28,7 @@ from pipeline.laws.fitting.law import Law, check_bootstrap
 from pipeline.laws.fitting.point_table import (
     COUNTED,
     INFINITE,
+    JSON_LINES,
     UNITS,
     choose_rows,
     drop_highest,
@@ -38,6 +40,7 @@ from pipeline.laws.fitting.point_table import (
 )
 from pipeline.laws.formulas import FORMULAS
 
+A_TABLE = "a row a point: CSV, JSON lines or parquet"
 INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
 
 
@@ -77,12 +80,13 @@ def numbers_as_values(arguments: Sequence[str]) -> list[str]:
 
 
 def main_parser() -> argparse.ArgumentParser:
-    """Return the parser of the four commands."""
+    """Return the parser of the five commands."""
     parser = Parser(prog="python -m pipeline.laws", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     one = commands.add_parser("fit", help="fit a law to a table of points")
     one.add_argument("law", metavar="LAW", help=", ".join(FORMULAS))
+    one.add_argument("points", metavar="points.csv", help=A_TABLE)
     add_points(one)
     one.add_argument("--hold-out", metavar="largest=K", help="fit without the K largest and report the error there")
     one.add_argument("--objective", help="huber, lad, mse_log or mse; the law's source decides if not given")
@@ -115,6 +119,7 @@ def main_parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print JSON and not a table")
 
     one = commands.add_parser("compare", help="fit laws to the same points and compare them")
+    one.add_argument("points", metavar="points.csv", help=A_TABLE)
     add_points(one)
     one.add_argument("--laws", required=True, metavar="LAW,LAW", nargs="+", help="laws, by commas or spaces")
     one.add_argument("--objective", default="mse_log", help="for all laws; mse_log (default) is what AIC rests on")
@@ -129,12 +134,23 @@ def main_parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="of the folds and the intervals of differences")
     one.add_argument("--out", metavar="FILE", help="JSON file to write")
     one.add_argument("--json", action="store_true", help="print JSON and not the table")
+
+    one = commands.add_parser("gain", help="by how much less compute one set of runs reaches another's loss")
+    one.add_argument("a", metavar="A", help="the set to compare with: a table, or the JSON of its fit")
+    one.add_argument("b", metavar="B", help="the set whose gain it is, in the same form")
+    one.add_argument("--law", metavar="LAW", help="to fit to tables: a law of one input, such as L_C")
+    one.add_argument("--loss", nargs="+", type=float, metavar="L", help="where; the range of both sets if not given")
+    add_points(one)
+    one.add_argument("--objective", help="huber, lad, mse_log or mse; the law's source decides if not given")
+    one.add_argument("--n-boot", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
+    one.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    one.add_argument("--out", metavar="FILE", help="JSON file to write")
+    one.add_argument("--json", action="store_true", help="print JSON and not the table")
     return parser
 
 
 def add_points(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is fitted."""
-    parser.add_argument("points", metavar="points.csv", help="a row a point: CSV, JSON lines or parquet")
     parser.add_argument("--delta", type=float, help="of --objective huber: its width in ln y (default 1e-3)")
     parser.add_argument("--weights", metavar="COLUMN", help="positive weights")
     add_columns(parser)
@@ -251,9 +267,9 @@ def find_ties(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def find_points(options: argparse.Namespace, columns: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+def find_points(options: argparse.Namespace, path: str, columns: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows to fit, and what is to be recorded of how they were chosen."""
-    table = read_points(options.points)
+    table = read_points(path)
     points = choose_rows(table, options.where, columns)
     record: dict[str, Any] = {}
     if options.where:
@@ -268,7 +284,7 @@ def find_points(options: argparse.Namespace, columns: dict[str, str]) -> tuple[p
     if units:
         points = in_units(points, units, columns)
         record |= {"unit": units}
-    warn_of_unit(options.points, points, columns)
+    warn_of_unit(path, points, columns)
     return points, record
 
 
@@ -324,7 +340,7 @@ def run_fit(options: argparse.Namespace) -> int:
     check_bootstrap(options.bootstrap, options.n_boot, options.seed, level)
     delta = find_delta(options.delta, options.objective, [law])
     fix, tie = find_numbers("--fix", options.fix), find_ties(options.tie)
-    points, record = find_points(options, columns)
+    points, record = find_points(options, options.points, columns)
     with naming(options.points):
         fit = law.fit(
             points,
@@ -561,7 +577,7 @@ def run_compare(options: argparse.Namespace) -> int:
         raise UserError(f"--seed {options.seed}: a whole number of 0 or more is needed")
     chosen = {name: (law, find_columns(options.column, law, options.x)) for name, law in laws.items()}
     delta = find_delta(options.delta, options.objective, list(laws.values()))
-    points, _ = find_points(options, next(iter(chosen.values()))[1])
+    points, _ = find_points(options, options.points, next(iter(chosen.values()))[1])
     with naming(options.points):
         found = compare(points, chosen, options.objective, delta, weights=options.weights, **split)
     records = [one.to_dict() for one in found]
@@ -577,11 +593,56 @@ def run_compare(options: argparse.Namespace) -> int:
     return 0 if any(one.found for one in found) else NO_OPTIMUM
 
 
-COMMANDS = {"fit": run_fit, "predict": run_predict, "allocate": run_allocate, "compare": run_compare}
+def run_gain(options: argparse.Namespace) -> int:
+    """Print what set B gains over set A."""
+    check_outputs({"--out": options.out}, {"A": options.a, "B": options.b})
+    if options.law is None:
+        for name in ("delta", "weights", "column", "where", "drop_highest", "unit", "x", "objective"):
+            if getattr(options, name):
+                raise UserError(f"--{name.replace('_', '-')}: is of tables, which --law is fitted to")
+        for path in (options.a, options.b):
+            if Path(path).suffix in (".csv", ".parquet", *JSON_LINES):
+                raise UserError(f"--law is missing: {path} is a table, and a law of one input is fitted to it")
+        fits = [read_fit(path) for path in (options.a, options.b)]
+    else:
+        fits = fit_sets(options, find_law(options.law))
+    found = gain(*fits, losses=options.loss)
+    if options.out:
+        write("--out", options.out, lambda path: write_json(path, found.to_dict()))
+    if options.json:
+        show(found.to_dict())
+    else:
+        emit(found.table())
+    warn(fits)
+    return 0
+
+
+def fit_sets(options: argparse.Namespace, law: Law) -> list[Fit]:
+    """Fit one law to both tables."""
+    check_x(options.x, [law])
+    check_bootstrap("wild", options.n_boot, options.seed)
+    columns = find_columns(options.column, law, options.x)
+    how = {"objective": options.objective, "delta": find_delta(options.delta, options.objective, [law])}
+    how |= {"weights": options.weights, "n_boot": options.n_boot, "seed": options.seed}
+    fits = []
+    for path in (options.a, options.b):
+        points, _ = find_points(options, path, columns)
+        with naming(path):
+            fits.append(law.fit(points, columns=columns, **how))
+    return fits
+
+
+COMMANDS = {
+    "fit": run_fit,
+    "predict": run_predict,
+    "allocate": run_allocate,
+    "compare": run_compare,
+    "gain": run_gain,
+}
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one of the four commands."""
+    """Run one of the five commands."""
     options = main_parser().parse_args(numbers_as_values(sys.argv[1:] if argv is None else argv))
     return COMMANDS[options.command](options)
