@@ -90,12 +90,14 @@ def test_shared_runs_are_paired_and_said() -> None:
 def test_what_can_not_be_compared() -> None:
     one, sizes = law(1e25, 0.05), FORMULAS["L_N"].not_fitted("no runs")
     both = FORMULAS["chinchilla"].not_fitted("no runs")
+    rising = FORMULAS["N_opt"].fit(pd.DataFrame({"flops": C, "n_params": C**0.5}), n_boot=0)
     for fits, losses, words in (
         ((one, sizes), None, "L_C and L_N: fits of one law"),
         ((one, law(1e40, 0.05)), None, "no loss in common .* --loss says where"),
         ((one, law(1e24, 0.05)), [-1.0], "--loss: -1 is not a positive number"),
         ((both, both), None, "chinchilla: depends on n_params, n_tokens; a law of one input"),
-        ((one, FORMULAS["L_C"].not_fitted("no runs")), None, "L_C is not identified: no runs"),
+        ((one, FORMULAS["L_C"].not_fitted("no runs")), None, "set B: L_C is not identified: no runs"),
+        ((rising, rising), None, "set A: n_params does not fall with flops by the fitted N_opt"),
     ):
         with pytest.raises(UserError, match=words):
             gain(*fits, losses=losses)

@@ -72,6 +72,19 @@ def test_a_missing_column_comes_from_c_6nd_and_units_are_said(folder: Path) -> N
     assert found[["low", "run_low", "beyond"]].isna().all(axis=None) and found["size"][0] == 0.01
 
 
+def test_x_is_the_column_that_was_fitted(folder: Path, capsys) -> None:
+    width = np.array([64.0, 128, 256, 512, 1024])
+    points = pd.DataFrame({"width": width, "loss": 2.5 + 20 / width**0.6})
+    FORMULAS["power_plus_constant"].fit(points, n_boot=0, columns={"x": "width"}).to_json("x.json")
+    Path("new.csv").write_text("width,w2\n4096,64\n", encoding="utf-8")
+    for options, beyond in (([], 0.6021), (["--column", "x=w2"], np.nan)):
+        assert main(["predict", "x.json", "--input", "new.csv", "--output", "out.csv", *options]) == 0
+        assert pd.read_csv("out.csv")["beyond"][0] == pytest.approx(beyond, rel=1e-3, nan_ok=True)
+    Path("new.csv").write_text("w2\n4096\n", encoding="utf-8")
+    assert main(["predict", "x.json", "--input", "new.csv", "--output", "out.csv"]) == 2
+    assert "new.csv: column 'width' (for x) is missing; the table has 'w2'" in capsys.readouterr().err
+
+
 BAD = {
     "not a number": ("n_params\n1e6\nbig\n", [], "new.csv: column 'n_params', line 3: 'big' is not a number"),
     "missing": ("size\n1e6\n", [], "new.csv: column 'n_params' is missing: L_N needs it"),

@@ -502,7 +502,15 @@ def predict_file(options: argparse.Namespace) -> int:
         found = predict_table(fit, table, columns, units)
     added = found.columns().set_index(table.index)
     write("--output", options.output, lambda path: write_table(pd.concat([table, added], axis=1), path))
-    emit("\n".join([f"{options.output}: {len(table)} rows", what_predicted(fit), *what_to_know(found, table)]))
+    emit(
+        "\n".join(
+            [
+                f"{options.output}: {len(table)} row{'s' * (len(table) > 1)}",
+                what_predicted(fit),
+                *what_to_know(found, table),
+            ]
+        )
+    )
     if not units:
         warn_of_unit(options.input, table, {**fit.columns, **columns})
     warn([fit])
@@ -613,7 +621,9 @@ def run_gain(options: argparse.Namespace) -> int:
         show(found.to_dict())
     else:
         emit(found.table())
-    warn(fits)
+    for path, fit in zip((options.a, options.b), fits, strict=True):
+        if fit.warning:
+            print(f"warning: {path}: {fit.warning}", file=sys.stderr)
     return 0
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.laws.command import remarks
 from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.fit import UNNAMED, Fit, paired_draws
+from pipeline.laws.fitting.fit import NO_OPTIMUM, UNNAMED, Fit, paired_draws
 from pipeline.laws.fitting.intervals import interval_ends
 from pipeline.laws.fitting.point_table import UNITS
 
@@ -106,8 +106,8 @@ def gain(a: Fit, b: Fit, losses: Sequence[float] | None = None) -> Gain:
     Raises
     ------
     UserError
-        For fits of two laws or of one with several inputs, without an optimum (exit code 3), or, without losses, where
-        the sets have no range in common.
+        For fits of two laws or of one with several inputs, without an optimum (exit code 3) or with one that rises,
+        or, without losses, where the sets have no range in common.
 
     Examples
     --------
@@ -124,11 +124,15 @@ def gain(a: Fit, b: Fit, losses: Sequence[float] | None = None) -> Gain:
         raise UserError(f"{a.law} and {b.law}: fits of one law are needed to compare two sets of runs")
     if len(law.inputs) != 1:
         raise UserError(f"{law.name}: depends on {', '.join(law.inputs)}; a law of one input is needed, such as L_C")
-    for fit in (a, b):
-        fit.require()
-        if not fit.ranges:
-            raise UserError(f"{fit.law}: {remarks.UNKNOWN}; fit again")
     (name,) = law.inputs
+    for which, fit in (("A", a), ("B", b)):
+        if not fit.found:
+            raise UserError(f"set {which}: {fit.law} is not identified: {fit.reason}", exit_code=NO_OPTIMUM)
+        if not fit.ranges:
+            raise UserError(f"set {which}: {remarks.UNKNOWN}; fit again")
+        first, last = fit.predict(**{name: np.array(fit.ranges[name])})
+        if not first > last:
+            raise UserError(f"set {which}: {law.response} does not fall with {name} by the fitted {law.name}")
     one, other = (fit.columns.get(name, name) if name == "x" else name for fit in (a, b))
     ranges = _fitted(a), _fitted(b)
     low, high = max(ends[0] for ends in ranges), min(ends[1] for ends in ranges)

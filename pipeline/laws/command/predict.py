@@ -107,6 +107,8 @@ def predict_table(fit: Fit, table: pd.DataFrame, columns: Mapping[str, str], uni
             raise UserError(f"column {name!r}: is the name of a column that predict adds; give it another name")
     law = fit.definition
     known = {ours: theirs for ours, theirs in fit.columns.items() if theirs in table and ours != law.response}
+    if law.inputs == ("x",) and "x" not in table:  # which only the fit has a name for
+        known = {"x": fit.columns.get("x", "x")}
     columns = {**known, **columns}
     check_names(columns, law.inputs)
     table = in_units(table, units, columns)
