@@ -1,4 +1,4 @@
-"""Fit, predict, allocate, compare and gain: scaling laws from the command line: see docs/laws.md."""
+"""The laws from the command line (fit, predict, allocate, compare, gain): see docs/laws.md."""
 
 from __future__ import annotations
 
