@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -263,6 +264,10 @@ def test_chosen_rows_are_recorded(csv, tmp_path, capsys) -> None:
     )
 
 
+NUMBER = r"(?<![\w.])(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
+PAGE = (Path(__file__).parents[1] / "docs" / "laws.md").read_text(encoding="utf-8")
+
+
 def test_commands_of_the_documentation(tmp_path, monkeypatch) -> None:
     """Every command line of docs/laws.md runs, on points made here."""
     n, d = (g.ravel() for g in np.meshgrid(np.geomspace(1e7, 1e10, 6), np.geomspace(1e9, 1e12, 6)))
@@ -270,8 +275,26 @@ def test_commands_of_the_documentation(tmp_path, monkeypatch) -> None:
     table = pd.DataFrame({"Model Size": n, "flops": 6 * n * d, "n_params": n, "n_tokens": d, "loss": loss})
     monkeypatch.chdir(tmp_path)
     table.to_csv("points.csv", index=False)
-    page = (Path(__file__).parents[1] / "docs" / "laws.md").read_text(encoding="utf-8")
-    commands = [line for line in page.splitlines() if line.startswith("python -m pipeline.laws ")]
-    assert len(commands) >= 4
+    table[["n_params", "n_tokens"]].to_csv("planned.csv", index=False)
+    for name, part in (("a", table[:18]), ("b", table[18:])):
+        part.to_csv(f"{name}.csv", index=False)
+    commands = [line for line in PAGE.splitlines() if line.startswith("python -m pipeline.laws ")]
+    assert len(commands) >= 8
     for line in commands:
         assert main(shlex.split(line)[3:]) == 0, line
+
+
+def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys) -> None:
+    """Each command of the example, on the tables that stand in the page, prints what the page shows, to 1 %."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in re.findall(r"`(\w+\.csv)`[^`]*:\n\n```csv\n(.*?)```", PAGE, re.S):
+        Path(name).write_text(text, encoding="utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.csv", "runs.csv"]
+    shown = re.findall(r"```console\n\$ (.*?)\n(.*?)```", PAGE, re.S)
+    assert len(shown) == 5
+    for line, expected in shown:
+        assert main(shlex.split(line)[3:]) == 0, line
+        printed = capsys.readouterr().out
+        found, wanted = (re.split(NUMBER, " ".join(text.split())) for text in (printed, expected))
+        assert found[::2] == wanted[::2], line  # the words between the numbers
+        assert list(map(float, found[1::2])) == pytest.approx(list(map(float, wanted[1::2])), rel=0.01, abs=1e-9), line

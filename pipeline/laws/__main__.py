@@ -1,4 +1,4 @@
-"""Fit, predict, allocate and compare scaling laws from the command line: see docs/laws.md."""
+"""The laws from the command line (fit, predict, allocate, compare, gain): see docs/laws.md."""
 
 from pipeline.laws.command.cli import main
 

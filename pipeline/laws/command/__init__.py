@@ -1,1 +1,1 @@
-"""The command-line tool on a user's own table of points: fit, predict, allocate, compare."""
+"""The command-line tool on a user's own table of points: fit, predict, allocate, compare, gain."""

@@ -1,16 +1,14 @@
-"""Fit, predict, allocate and compare scaling laws from the command line: see docs/laws.md."""
+"""The laws from the command line (fit, predict, allocate, compare, gain): see docs/laws.md."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,249 +18,34 @@ from pipeline.files import write_json
 from pipeline.laws.command import remarks
 from pipeline.laws.command.allocate import allocate
 from pipeline.laws.command.compare import compare, table
+from pipeline.laws.command.gain import gain
+from pipeline.laws.command.options import (
+    INPUTS,
+    check_outputs,
+    check_x,
+    find_columns,
+    find_delta,
+    find_hold_out,
+    find_law,
+    find_numbers,
+    find_points,
+    find_ties,
+    main_parser,
+    numbers_as_values,
+    warn_of_unit,
+)
+from pipeline.laws.command.predict import Prediction, predict, predict_table
+from pipeline.laws.command.table_file import check_table_name, write_table
+from pipeline.laws.command.terminal import emit, show
 from pipeline.laws.fitting.fit import NO_OPTIMUM, Fit, load_fit, short
 from pipeline.laws.fitting.law import Law, check_bootstrap
 from pipeline.laws.fitting.point_table import (
     COUNTED,
     INFINITE,
+    JSON_LINES,
     UNITS,
-    choose_rows,
-    drop_highest,
-    in_units,
-    is_number,
     read_points,
-    rename,
-    strange_unit,
 )
-from pipeline.laws.formulas import FORMULAS
-
-INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the error as a UserError."""
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-    def print_help(self, file: Any = None) -> None:
-        """Print the help as all else is printed."""
-        emit(self.format_help().rstrip())
-
-
-def emit(text: str) -> None:
-    """Print text; a reader that has gone (`| head`) has read enough, and the command ends as it would have."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        with open(os.devnull, "w") as nothing:  # or the interpreter would try again at its end
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise UserError(f"standard output can't be written ({error.strerror or error})") from error
-
-
-def numbers_as_values(arguments: Sequence[str]) -> list[str]:
-    """Return arguments in which a negative number such as -1e20 can't be taken for an option: a blank leads it.
-
-    Examples
-    --------
-    >>> numbers_as_values(["--flops", "-1e20", "--json"])
-    ['--flops', ' -1e20', '--json']
-    """
-
-    return [f" {one}" if one.startswith("-") and is_number(one) else one for one in arguments]
-
-
-def main_parser() -> argparse.ArgumentParser:
-    """Return the parser of the four commands."""
-    parser = Parser(prog="python -m pipeline.laws", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    one = commands.add_parser("fit", help="fit a law to a table of points")
-    one.add_argument("law", metavar="LAW", help=", ".join(FORMULAS))
-    add_points(one)
-    one.add_argument("--objective", help="huber, lad, mse_log or mse; the law's source decides if not given")
-    one.add_argument(
-        "--fix", action="append", default=[], metavar="NAME=VALUE", help="keep a parameter at a value; may repeat"
-    )
-    one.add_argument(
-        "--tie", action="append", default=[], metavar="NAME=NAME", help="a parameter equals another, or 1.2*NAME"
-    )
-    one.add_argument("--level", type=float, default=95.0, help="of the intervals, in per cent (default 95)")
-    one.add_argument("--bootstrap", default="wild", help="wild (default) or pairs: how runs are resampled")
-    one.add_argument("--n-boot", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
-    one.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    one.add_argument("--out", metavar="FILE", help="JSON file to write")
-    one.add_argument("--plot", metavar="FILE", help="figure to write: .png, .svg or .pdf")
-    one.add_argument("--json", action="store_true", help="print the JSON and not the table")
-
-    one = commands.add_parser("predict", help="what a fitted law says at given inputs, with its interval")
-    one.add_argument("fit", metavar="fit.json")
-    for name in INPUTS:
-        one.add_argument(f"--{name.replace('_', '-')}", nargs="+", type=float, metavar="VALUE", help=UNITS.get(name))
-    one.add_argument("--json", action="store_true", help="print JSON and not a table")
-
-    one = commands.add_parser("allocate", help="split a compute budget into model size, data, batch and steps")
-    one.add_argument("fits", metavar="fit.json", nargs="+")
-    one.add_argument("--flops", nargs="+", type=float, required=True, metavar="C", help="budgets in FLOP")
-    one.add_argument("--json", action="store_true", help="print JSON and not a table")
-
-    one = commands.add_parser("compare", help="fit laws to the same points and compare them")
-    add_points(one)
-    one.add_argument("--laws", required=True, metavar="LAW,LAW", nargs="+", help="laws, by commas or spaces")
-    one.add_argument("--objective", default="mse_log", help="for all laws; mse_log (default) is what AIC rests on")
-    one.add_argument("--out", metavar="FILE", help="JSON file to write")
-    one.add_argument("--json", action="store_true", help="print JSON and not the table")
-    return parser
-
-
-def add_points(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is fitted."""
-    parser.add_argument("points", metavar="points.csv", help="a row a point: CSV, JSON lines or parquet")
-    parser.add_argument("--delta", type=float, help="of --objective huber: its width in ln y (default 1e-3)")
-    parser.add_argument("--weights", metavar="COLUMN", help="positive weights")
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="NAME=COLUMN", help="the table's name of a column; may repeat"
-    )
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="CONDITION", help="rows to fit, such as 'loss < 5'; may repeat"
-    )
-    parser.add_argument(
-        "--drop-highest", action="append", default=[], metavar="COLUMN=K", help="leave out the rows of the K highest"
-    )
-    parser.add_argument(
-        "--unit", action="append", default=[], metavar="NAME=NUMBER", help="a column is in units of so many; may repeat"
-    )
-    parser.add_argument("--x", metavar="NAME", help="which column is x of power_plus_constant and power")
-    parser.add_argument("--hold-out", metavar="largest=K", help="fit without the K largest and report the error there")
-
-
-def find_law(name: str) -> Law:
-    """Return a law by name, or say which there are."""
-    if name not in FORMULAS:
-        raise UserError(f"law: {name!r} is not one of {', '.join(FORMULAS)}")
-    return FORMULAS[name]
-
-
-def find_columns(options: Sequence[str], law: Law, x: str | None) -> dict[str, str]:
-    """Return the law's column names -> the table's, from NAME=COLUMN options."""
-    known = list(dict.fromkeys((*UNITS, *law.inputs, law.response, "run")))
-    columns: dict[str, str] = {}
-    for option in options:
-        ours, equals, theirs = option.partition("=")
-        if not equals or not theirs:
-            raise UserError(f"--column {option!r}: NAME=COLUMN is needed, such as n_params='Model Size'")
-        if ours not in known:
-            raise UserError(f"--column {option!r}: {ours!r} is not one of {', '.join(known)}")
-        if ours in columns:
-            raise UserError(f"--column {option!r}: {ours} is already {columns[ours]!r}")
-        columns[ours] = theirs
-    if x is not None and "x" in law.inputs:
-        if columns.get("x", x) != x:
-            raise UserError(f"--x {x}: --column x={columns['x']} says that x is another column")
-        columns["x"] = columns.pop(x, x)
-        if columns["x"] == columns.get(law.response, law.response):
-            raise UserError(f"--x {x}: {law.name} predicts {columns['x']!r}; x must be another column")
-    return columns
-
-
-def check_x(x: str | None, laws: Sequence[Law]) -> None:
-    """Refuse --x where no law has an x."""
-    if x is not None and not any("x" in law.inputs for law in laws):
-        with_x = ", ".join(name for name, law in FORMULAS.items() if "x" in law.inputs)
-        raise UserError(f"--x {x}: {', '.join(law.name for law in laws)} has no x; those that have are {with_x}")
-
-
-def check_outputs(outputs: dict[str, str | None], inputs: dict[str, str]) -> None:
-    """Refuse an output without a name, and one that is a file that is read, or another output, under any name."""
-    taken = [(what, Path(path)) for what, path in inputs.items()]
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        if not path.strip():
-            raise UserError(f"{option} {path!r}: the name of a file is needed")
-        for what, other in taken:
-            if same_file(Path(path), other):
-                raise UserError(f"{option} {path}: is the file of {what} ({other}); a file of its own is needed")
-        taken.append((option, Path(path)))
-
-
-def same_file(one: Path, other: Path) -> bool:
-    """Whether two names, of files that need not be there yet, are one file: by their real path or a link."""
-    try:
-        if one.exists() and other.exists() and one.samefile(other):
-            return True
-        return one.resolve() == other.resolve()
-    except (OSError, RuntimeError):  # names that can't be followed: what writes there says so
-        return one == other
-
-
-def find_delta(delta: float | None, objective: str | None, laws: Sequence[Law]) -> float:
-    """Return Huber's width, or say that another objective has none."""
-    kinds = {objective or law.objective for law in laws}
-    if delta is not None and "huber" not in kinds:
-        raise UserError(f"--delta {delta:g}: the objective is {', '.join(sorted(kinds))}; only huber has a width")
-    return 1e-3 if delta is None else delta
-
-
-def find_numbers(option: str, given: Sequence[str]) -> dict[str, float]:
-    """Return name -> number, from NAME=NUMBER options."""
-    found: dict[str, float] = {}
-    for one in given:
-        name, equals, number = (part.strip() for part in one.partition("="))
-        if not equals or not name or not is_number(number):
-            raise UserError(f"{option} {one!r}: NAME=NUMBER is needed")
-        if name in found:
-            raise UserError(f"{option} {one!r}: {name} is already {found[name]:g}")
-        found[name] = float(number)
-    return found
-
-
-def find_ties(given: Sequence[str]) -> dict[str, str]:
-    """Return name -> what it is tied to, from NAME=NAME options."""
-    found: dict[str, str] = {}
-    for one in given:
-        name, equals, other = (part.strip() for part in one.partition("="))
-        if not (equals and name and other):
-            raise UserError(f"--tie {one!r}: NAME=NAME or NAME=NUMBER*NAME is needed, such as alpha=beta")
-        if name in found:
-            raise UserError(f"--tie {one!r}: {name} is already tied to {found[name]}")
-        found[name] = other
-    return found
-
-
-def find_points(options: argparse.Namespace, columns: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the rows to fit, and what is to be recorded of how they were chosen."""
-    table = read_points(options.points)
-    points = choose_rows(table, options.where, columns)
-    record: dict[str, Any] = {}
-    if options.where:
-        record |= {"where": options.where}
-    highest = find_numbers("--drop-highest", options.drop_highest)
-    if highest:
-        points = drop_highest(points, highest, columns)
-        record |= {"drop_highest": highest}
-    if record:
-        record |= {"rows_left_out": len(table) - len(points)}
-    units = find_numbers("--unit", options.unit)
-    if units:
-        points = in_units(points, units, columns)
-        record |= {"unit": units}
-    strange = strange_unit(rename(points, {ours: theirs for ours, theirs in columns.items() if theirs in points}))
-    if strange:
-        print(f"warning: {options.points}: {strange}", file=sys.stderr)
-    return points, record
-
-
-def find_hold_out(option: str | None) -> int:
-    """Return K of largest=K."""
-    if option is None:
-        return 0
-    name, _, count = option.partition("=")
-    if name != "largest" or not count.isdecimal() or int(count) < 1:
-        raise UserError(f"--hold-out {option!r}: largest=K is needed, with K a whole number from 1")
-    return int(count)
 
 
 def read_fit(path: str) -> Fit:
@@ -280,11 +63,6 @@ def write(option: str, path: str | Path, save: Any) -> None:
         raise UserError(f"{option} {error}") from error
 
 
-def show(value: Any) -> None:
-    """Print JSON."""
-    emit(json.dumps(value, indent=2, allow_nan=False))
-
-
 def run_fit(options: argparse.Namespace) -> int:
     """Fit one law; 3 when there is no optimum."""
     law = find_law(options.law)
@@ -300,7 +78,7 @@ def run_fit(options: argparse.Namespace) -> int:
     check_bootstrap(options.bootstrap, options.n_boot, options.seed, level)
     delta = find_delta(options.delta, options.objective, [law])
     fix, tie = find_numbers("--fix", options.fix), find_ties(options.tie)
-    points, record = find_points(options, columns)
+    points, record = find_points(options, options.points, columns)
     with naming(options.points):
         fit = law.fit(
             points,
@@ -386,9 +164,16 @@ def summary(fit: Fit) -> str:
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """Print the law's response at the inputs given."""
+    """Print the law's response at the inputs given, or write a table with it."""
+    given = [name for name in INPUTS if getattr(options, name) is not None]
+    if options.input is not None or options.output is not None:
+        check_files(options, given)
+        return predict_file(options)
+    for name in ("column", "unit"):
+        if getattr(options, name):
+            raise UserError(f"--{name}: is of a table (--input)")
     fit = read_fit(options.fit)
-    inputs = {name: np.array(getattr(options, name)) for name in INPUTS if getattr(options, name) is not None}
+    inputs = {name: np.array(getattr(options, name)) for name in given}
     needed = [fit.columns.get("x", "x")] if fit.definition.inputs == ("x",) else list(fit.definition.inputs)
     if needed == ["x"] or needed[0] not in INPUTS:  # the table's own name of x: any input will do, but one only
         needed = list(inputs)[:1] or ["x"]
@@ -410,33 +195,88 @@ def run_predict(options: argparse.Namespace) -> int:
             f"inputs have {' and '.join(map(str, sorted(lengths)))} values; one, or as many each, are needed"
         )
     inputs = dict(zip(inputs, np.broadcast_arrays(*inputs.values()), strict=True))
-    estimate, (low, high) = fit.predict(**inputs), fit.interval(**inputs)
+    found = predict(fit, inputs)
     response = fit.definition.response
-    problems = [remarks.impossible(response, value) for value in estimate]
-    possible = np.array([one is None for one in problems])
-    rows = pd.DataFrame({**inputs, response: estimate, "low": low, "high": high})
-    rows.loc[~possible, [response, "low", "high"]] = np.nan
-    away = {fit.columns.get(name, name) if name == "x" else name: one for name, one in fit.outside(**inputs).items()}
-    outside = [{name: float(one[k]) for name, one in away.items()} for k in range(len(rows))]
-    unit = UNITS.get(response, "")
+    rows = pd.DataFrame(inputs).join(found.values.rename(columns={"predicted": response}))
     if options.json:
         records = rows.astype(object).where(np.isfinite(rows), None).to_dict("records")
-        for one, problem, out in zip(records, problems, outside, strict=True):
+        for one, problem, out in zip(records, found.problems, found.outside, strict=True):
             one |= {"problem": problem, "outside_range": remarks.record(out)}
         known = fit.to_dict()["ranges"] or None
+        unit = UNITS.get(response, "")
         head = {"law": fit.law, "response": response, "unit": unit, "level": fit.level, "fitted_range": known}
         show({**head, "identified": fit.identified, "reason": fit.reason, "predictions": records})
     else:
         lines = [rows.to_string(index=False, float_format=lambda value: f"{value:.6g}", na_rep="-")]
-        lines.append(
-            f"{response} in {unit}; low and high: {100 * fit.level:g} % interval of the law, without the noise of a run"
-        )
-        for k, (problem, out) in enumerate(zip(problems, outside, strict=True), 1):
+        lines.append(what_predicted(fit))
+        for k, (problem, out) in enumerate(zip(found.problems, found.outside, strict=True), 1):
             lines += [f"line {k}: {one}" for one in (problem, remarks.sentence(out)) if one]
-        lines += [] if fit.ranges else [remarks.UNKNOWN]
+        lines += [remarks.UNKNOWN] if found.range_unknown else []
         emit("\n".join(lines))
     warn([fit])
     return 0
+
+
+def check_files(options: argparse.Namespace, given: Sequence[str]) -> None:
+    """Refuse half of --input and --output, and what does not go with them."""
+    for one, other in (("input", "output"), ("output", "input")):
+        if getattr(options, one) is None:
+            raise UserError(f"--{one} is missing: --{other} {getattr(options, other)} needs it")
+    others = [*given, *(["json"] if options.json else [])]
+    if others:
+        raise UserError(f"--{others[0].replace('_', '-')}: does not go with --input, whose table has the inputs")
+    check_outputs({"--output": options.output}, {"--input": options.input, "the fit": options.fit})
+    check_table_name("--output", options.output)
+
+
+def predict_file(options: argparse.Namespace) -> int:
+    """Write a table with the law's response beside its columns, and print what must be said of it."""
+    fit = read_fit(options.fit)
+    columns = find_columns(options.column, fit.definition, None)
+    units = find_numbers("--unit", options.unit)
+    fit.require()
+    table = read_points(options.input)
+    with naming(options.input):
+        found = predict_table(fit, table, columns, units)
+    added = found.columns().set_index(table.index)
+    write("--output", options.output, lambda path: write_table(pd.concat([table, added], axis=1), path))
+    emit(
+        "\n".join(
+            [
+                f"{options.output}: {len(table)} row{'s' * (len(table) > 1)}",
+                what_predicted(fit),
+                *what_to_know(found, table),
+            ]
+        )
+    )
+    if not units:
+        warn_of_unit(options.input, table, {**fit.columns, **columns})
+    warn([fit])
+    return 0
+
+
+def what_predicted(fit: Fit) -> str:
+    """Say what the numbers of a prediction are."""
+    response = fit.definition.response
+    head = f"{response} in {UNITS.get(response, 'its unit')}; low and high: {100 * fit.level:g} % interval of the law"
+    if fit.spread is None:
+        return f"{head}, without the noise of a run, which this fit does not tell"
+    return f"{head}; run_low and run_high: of a new run, whose noise is {fit.spread[0]:.2g} in ln {response}"
+
+
+def what_to_know(found: Prediction, table: pd.DataFrame) -> list[str]:
+    """Return a line each on the rows that have no prediction and on those that extrapolate."""
+    label, lines = table.index.name, []
+    without = [k for k, problem in enumerate(found.problems) if problem]
+    if without:
+        first = f"{label} {table.index[without[0]]}: {found.problems[without[0]]}"
+        lines.append(f"rows without a prediction: {len(without)}, the first {first}")
+    beyond = found.beyond
+    if not np.isnan(beyond).all():
+        k = int(np.nanargmax(beyond))
+        far = f"{label} {table.index[k]}: {remarks.sentence(found.outside[k])}"
+        lines.append(f"rows that extrapolate: {int((~np.isnan(beyond)).sum())}, the farthest {far}")
+    return [*lines, *([remarks.UNKNOWN] if found.range_unknown else [])]
 
 
 def check_input(name: str, value: float) -> None:
@@ -470,12 +310,22 @@ def run_compare(options: argparse.Namespace) -> int:
     laws = {name: find_law(name) for name in names}
     check_x(options.x, list(laws.values()))
     check_outputs({"--out": options.out}, {"the points": options.points})
-    hold_out = find_hold_out(options.hold_out)
+    largest = options.hold_out is None or options.hold_out.partition("=")[0].strip() == "largest"
+    split = {
+        "hold_out": find_hold_out(options.hold_out) if largest else options.hold_out,
+        "folds": options.folds or 0,
+        "leave_one_run_out": options.leave_one_run_out,
+        "seed": options.seed,
+    }
+    if options.folds is not None and options.folds < 2:
+        raise UserError(f"--folds {options.folds}: a whole number from 2 is needed")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: a whole number of 0 or more is needed")
     chosen = {name: (law, find_columns(options.column, law, options.x)) for name, law in laws.items()}
     delta = find_delta(options.delta, options.objective, list(laws.values()))
-    points, _ = find_points(options, next(iter(chosen.values()))[1])
+    points, _ = find_points(options, options.points, next(iter(chosen.values()))[1])
     with naming(options.points):
-        found = compare(points, chosen, options.objective, delta, hold_out, weights=options.weights)
+        found = compare(points, chosen, options.objective, delta, weights=options.weights, **split)
     records = [one.to_dict() for one in found]
     if options.out:
         write("--out", options.out, lambda path: write_json(path, records))
@@ -489,11 +339,58 @@ def run_compare(options: argparse.Namespace) -> int:
     return 0 if any(one.found for one in found) else NO_OPTIMUM
 
 
-COMMANDS = {"fit": run_fit, "predict": run_predict, "allocate": run_allocate, "compare": run_compare}
+def run_gain(options: argparse.Namespace) -> int:
+    """Print what set B gains over set A."""
+    check_outputs({"--out": options.out}, {"A": options.a, "B": options.b})
+    if options.law is None:
+        for name in ("delta", "weights", "column", "where", "drop_highest", "unit", "x", "objective"):
+            if getattr(options, name):
+                raise UserError(f"--{name.replace('_', '-')}: is of tables, which --law is fitted to")
+        for path in (options.a, options.b):
+            if Path(path).suffix in (".csv", ".parquet", *JSON_LINES):
+                raise UserError(f"--law is missing: {path} is a table, and a law of one input is fitted to it")
+        fits = [read_fit(path) for path in (options.a, options.b)]
+    else:
+        fits = fit_sets(options, find_law(options.law))
+    found = gain(*fits, losses=options.loss)
+    if options.out:
+        write("--out", options.out, lambda path: write_json(path, found.to_dict()))
+    if options.json:
+        show(found.to_dict())
+    else:
+        emit(found.table())
+    for path, fit in zip((options.a, options.b), fits, strict=True):
+        if fit.warning:
+            print(f"warning: {path}: {fit.warning}", file=sys.stderr)
+    return 0
+
+
+def fit_sets(options: argparse.Namespace, law: Law) -> list[Fit]:
+    """Fit one law to both tables."""
+    check_x(options.x, [law])
+    check_bootstrap("wild", options.n_boot, options.seed)
+    columns = find_columns(options.column, law, options.x)
+    how = {"objective": options.objective, "delta": find_delta(options.delta, options.objective, [law])}
+    how |= {"weights": options.weights, "n_boot": options.n_boot, "seed": options.seed}
+    fits = []
+    for path in (options.a, options.b):
+        points, _ = find_points(options, path, columns)
+        with naming(path):
+            fits.append(law.fit(points, columns=columns, **how))
+    return fits
+
+
+COMMANDS = {
+    "fit": run_fit,
+    "predict": run_predict,
+    "allocate": run_allocate,
+    "compare": run_compare,
+    "gain": run_gain,
+}
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one of the four commands."""
+    """Run one of the five commands."""
     options = main_parser().parse_args(numbers_as_values(sys.argv[1:] if argv is None else argv))
     return COMMANDS[options.command](options)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from pipeline.errors import UserError
 from pipeline.files import read_json, reading, write_json
@@ -138,6 +139,51 @@ class Fit:
             return nothing, nothing
         values = self._values(self.draws, inputs)
         low, high = interval_ends(values, self.level)
+        return low, high
+
+    @property
+    def spread(self) -> tuple[float, int] | None:
+        """Size of what a new run is off by, in ln y, and its degrees of freedom; None where the fit can't tell.
+
+        It has two parts: the spread of the runs' mean residuals, divided by runs less parameters since the fit took
+        some of it, and what the points of a run are off besides. Laws that are fitted to optima have no runs of their
+        own.
+        """
+        means = self.residuals.get("mean_ln_by_run")
+        degrees = self.n_runs - self.n_free
+        if not means or degrees < 1:
+            return None
+        between = float(np.mean(np.square(list(means.values()))))
+        within = max(self.residuals["rms_ln"] ** 2 - between, 0.0)
+        return math.sqrt(between * self.n_runs / degrees + within), degrees
+
+    def new_run(self, **inputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of an interval for the response of one new run: that of the law, widened by `spread`.
+
+        Each draw of the law is multiplied by the exponential of a number from Student's distribution. The numbers are
+        its quantiles at equal steps, in an order that has nothing to do with that of the draws. NaN without draws, and
+        where the spread is unknown.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from pipeline.laws import FORMULAS
+        >>> n, off = np.geomspace(1e6, 1e9, 8), np.exp(0.01 * np.array([1, -1, -1, 1, 1, -1, -1, 1]))
+        >>> fit = FORMULAS["L_N"].fit(pd.DataFrame({"n_params": n, "loss": (8.8e13 / n) ** 0.076 * off}), n_boot=199)
+        >>> (low, high), (run_low, run_high) = fit.interval(n_params=1e8), fit.new_run(n_params=1e8)
+        >>> bool(run_low < low < high < run_high)
+        True
+        """
+        self.require()
+        spread = self.spread
+        if not len(self.draws) or spread is None:
+            nothing = np.full_like(self.predict(**inputs), np.nan)
+            return nothing, nothing
+        size, degrees = spread
+        n = len(self.draws)
+        off = size * stats.t.ppf(np.random.default_rng(0).permutation(np.arange(1, n + 1)) / (n + 1), degrees)
+        values = self._values(self.draws, inputs)
+        low, high = interval_ends(values * np.exp(off).reshape(-1, *(1,) * (values.ndim - 1)), self.level)
         return low, high
 
     def outside(self, **inputs: ArrayLike) -> dict[str, np.ndarray]:

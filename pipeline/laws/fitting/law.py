@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.constraint import Held, check_constraints, hold
-from pipeline.laws.fitting.estimate import OBJECTIVES, Array, Objective
+from pipeline.laws.fitting.estimate import OBJECTIVES, Array, Objective, Solution
 from pipeline.laws.fitting.findings import FLAT, HIGH, LOW, Doubts, Settled, doubts, no_optimum, settle
 from pipeline.laws.fitting.fit import FIXED, Estimate, Fit
 from pipeline.laws.fitting.intervals import MISSING, interval_ends, least_draws
@@ -72,7 +72,10 @@ class Law:
         raise NotImplementedError
 
     def evaluate(self, vectors: Array, inputs: Mapping[str, Array]) -> Array:
-        """Return the response (n, n_points) of parameter vectors (n, p) as `report` gives them."""
+        """Return the response (n, n_points) of parameter vectors (n, p) as `report` gives them.
+
+        Inputs are (n_points,), the same for all vectors, or (n, n_points).
+        """
         raise NotImplementedError
 
     def formula(self, values: Mapping[str, float]) -> str:
@@ -223,12 +226,7 @@ class Law:
         check_bootstrap(bootstrap, n_boot, seed, level)
         fix, tie = check_constraints(self, fix, tie)
         columns = self.choose_columns(points, columns)
-        check_names(columns, (*self.inputs, self.response))
-        for ours in (*self.inputs, self.response):  # x may be any column, but a known one has its unit
-            if columns.get(ours) in COUNTED and columns[ours] in points:
-                numbers(points, columns[ours], self.name, infinite=True)
-        named, derived = complete(rename(points, columns), self.inputs)
-        used = check_points(named, self.name, self.inputs, self.response, weights)
+        used, derived = self.prepare(points, columns, weights)
         kept, held_points = split_largest(used, self.size, hold_out)
         y, w = kept[self.response].to_numpy(), kept["weight"].to_numpy()
         runs = pd.Index(kept["run"].unique())
@@ -239,16 +237,14 @@ class Law:
         fit.ranges = {name: [float(kept[name].min()), float(kept[name].max())] for name in self.inputs}
         model = self.model(kept)
         held = hold(self, model, fix, tie)
-        fit.reason = self._too_few(kept, held)
+        fit.reason = self.too_few(kept, held)
         if fit.reason:
             return fit
 
-        theta0 = held.project(self.starts(model, y, w, chosen, held.gone))
-        solution = estimate.minimise(held, y, theta0, w[None], chosen)
-        at = settle(self, held, solution.theta[solution.best()], y, w, chosen)
+        solution, at = self.optimum(held, y, w, chosen)
         near = solution.objective <= at.objective * (1 + 1e-7) + 1e-25
         fit.objective, fit.gradient_norm, fit.converged = at.objective, at.gradient_norm, at.converged
-        fit.starts, fit.starts_at_optimum = len(theta0), int(near.sum())
+        fit.starts, fit.starts_at_optimum = len(near), int(near.sum())
         residual = estimate.residuals(at.held, y, at.z[None], Objective("mse_log"))[0]
         fit.r_squared = r_squared(np.log(y), residual, w)
         fit.residuals = describe_residuals(residual, w, run_index, runs)
@@ -287,6 +283,23 @@ class Law:
             fit.likelihood = self.likelihood(at, y, w, chosen, level)
         fit.held_out = self._held_out(fit, held_points, hold_out)
         return fit
+
+    def prepare(
+        self, points: pd.DataFrame, columns: Mapping[str, str], weights: str | Sequence[float] | None = None
+    ) -> tuple[pd.DataFrame, list[str]]:
+        """Return the points as `point_table.check_points` does, by the law's names, and how columns were derived."""
+        check_names(columns, (*self.inputs, self.response))
+        for ours in (*self.inputs, self.response):  # x may be any column, but a known one has its unit
+            if columns.get(ours) in COUNTED and columns[ours] in points:
+                numbers(points, columns[ours], self.name, infinite=True)
+        named, derived = complete(rename(points, columns), self.inputs)
+        return check_points(named, self.name, self.inputs, self.response, weights), derived
+
+    def optimum(self, held: Held, y: Array, weights: Array, objective: Objective) -> tuple[Solution, Settled]:
+        """Return the minimum from each start, and the optimum: the best of them without the terms that vanish."""
+        starts = held.project(self.starts(held.model, y, weights, objective, held.gone))
+        solution = estimate.minimise(held, y, starts, weights[None], objective)
+        return solution, settle(self, held, solution.theta[solution.best()], y, weights, objective)
 
     def likelihood(
         self, at: Settled, y: Array, weights: Array, objective: Objective, level: float
@@ -344,7 +357,7 @@ class Law:
             draws=np.empty((0, len(self.parameters))),
         )
 
-    def _too_few(self, points: pd.DataFrame, held: Held) -> str | None:
+    def too_few(self, points: pd.DataFrame, held: Held) -> str | None:
         """Say why these points can't decide the parameters whatever the responses are, or return None."""
         label = points.index.name or "row"
         places = zip(self.terms, held.model.columns, strict=True)

@@ -256,7 +256,9 @@ def complete(points: pd.DataFrame, needs: Sequence[str]) -> tuple[pd.DataFrame, 
     return points, derived
 
 
-def choose_rows(points: pd.DataFrame, conditions: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
+def choose_rows(
+    points: pd.DataFrame, conditions: Sequence[str], columns: Mapping[str, str], option: str = "--where"
+) -> pd.DataFrame:
     """Return the rows that meet every condition, each "COLUMN OPERATOR VALUE" with < <= > >= = or !=.
 
     COLUMN is the table's name or the law's. A cell that is not a number meets no < or >, so `loss>0` drops the rows
@@ -277,24 +279,24 @@ def choose_rows(points: pd.DataFrame, conditions: Sequence[str], columns: Mappin
         match = CONDITION.fullmatch(condition)
         if not match:
             raise UserError(
-                f"--where {condition!r}: COLUMN OPERATOR VALUE is needed, such as 'loss < 5' or 'data = c4'"
+                f"{option} {condition!r}: COLUMN OPERATOR VALUE is needed, such as 'loss < 5' or 'data = c4'"
             )
         name, operator, value = (part.strip() for part in match.groups())
         column = columns.get(name, name)
         if column not in points:
-            raise UserError(f"--where {condition!r}: column {column!r} is missing; the table has {_names(points)}")
+            raise UserError(f"{option} {condition!r}: column {column!r} is missing; the table has {_names(points)}")
         cells = pd.to_numeric(points[column], errors="coerce").to_numpy(dtype=float)
         limit = pd.to_numeric(value, errors="coerce")
         if operator in ("=", "!="):
             same = (points[column].astype(str).str.strip() == value).to_numpy() | (cells == limit)
             kept = same if operator == "=" else ~same
         elif np.isnan(limit):
-            raise UserError(f"--where {condition!r}: {value!r} is not a number; with text only = and != can be used")
+            raise UserError(f"{option} {condition!r}: {value!r} is not a number; with text only = and != can be used")
         else:
             kept = ORDERS[operator](cells, limit)
         points = points[kept]
         if not len(points):
-            raise UserError(f"--where {condition!r}: no row is left")
+            raise UserError(f"{option} {condition!r}: no row is left")
     return points
 
 

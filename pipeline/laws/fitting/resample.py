@@ -71,10 +71,10 @@ def replicates(
         )
         responses = y[None]
         record |= {"redrawn": redrawn}
-    start = held.project(_with_all_terms(held, at, float(m.mean()))[None])
+    start = held.project(with_all_terms(held, at, float(m.mean()))[None])
     n = max(len(responses), len(drawn))
     solution = estimate.minimise(held, responses, np.tile(start, (n, 1)), drawn, objective)
-    theta, gone = _without_the_vanished(held, solution, responses, drawn, objective)
+    theta, gone = without_the_vanished(held, solution, responses, drawn, objective)
     record |= {
         "not_converged": int((~solution.converged).sum()),
         "largest_gradient": float(solution.gradient_norm.max(initial=0.0)),
@@ -111,7 +111,7 @@ def _widened(centre: Array, theta: Array, factor: float) -> Array:
     return moved
 
 
-def _with_all_terms(held: Held, at: Settled, mean: float) -> Array:
+def with_all_terms(held: Held, at: Settled, mean: float) -> Array:
     """Return theta of the optimum with the terms that have vanished there at a small share of the response."""
     theta = at.theta
     for k in at.held.gone - held.gone:
@@ -121,7 +121,7 @@ def _with_all_terms(held: Held, at: Settled, mean: float) -> Array:
     return theta
 
 
-def _without_the_vanished(
+def without_the_vanished(
     held: Held, solution: estimate.Solution, y: Array, weights: Array, objective: Objective
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Return theta of each replicate, with the terms at 0 that have vanished in it, and which have."""

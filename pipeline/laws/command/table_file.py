@@ -1,0 +1,69 @@
+"""Write a table in each format that the reader of points takes, so that what one command wrote another reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.files import atomic_path
+from pipeline.laws.fitting.point_table import JSON_LINES
+
+
+def check_table_name(option: str, path: str) -> None:
+    """Refuse a name that does not say which format is meant."""
+    if Path(path).suffix not in WRITERS:
+        raise UserError(f"{option} {path}: a name that ends in {', '.join(WRITERS)} is needed")
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table without its index, whole or not at all: CSV, JSON lines or parquet, by how the name ends.
+
+    Raises
+    ------
+    UserError
+        When it can't be written, or a column holds what parquet can't.
+    """
+    with atomic_path(path) as temporary:
+        WRITERS[Path(path).suffix](table, temporary)
+
+
+def _csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, lineterminator="\n")
+
+
+def _json_lines(table: pd.DataFrame, path: Path) -> None:
+    rows = table.astype(object).to_dict("records")
+    lines = (json.dumps({name: _plain(cell) for name, cell in row.items()}, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _plain(cell: object) -> object:
+    """Return a cell as JSON has it: null for none, text for infinity, which the reader takes, and for dates."""
+    if isinstance(cell, np.generic):
+        cell = cell.item()
+    if cell is None or cell is pd.NA or cell is pd.NaT:
+        return None
+    if isinstance(cell, float) and not np.isfinite(cell):
+        return None if np.isnan(cell) else str(cell)
+    return cell if isinstance(cell, (bool, int, float, str, list, dict)) else str(cell)
+
+
+def _parquet(table: pd.DataFrame, path: Path) -> None:
+    try:
+        table.to_parquet(path, index=False)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"a column is not of one type, which parquet needs ({reason}); write .csv or .jsonl") from error
+
+
+WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": _csv,
+    **dict.fromkeys(JSON_LINES, _json_lines),
+    ".parquet": _parquet,
+}
