@@ -35,8 +35,9 @@ from pipeline.laws.fitting.point_table import (
     strange_unit,
 )
 from pipeline.laws.formulas import FORMULAS
+from pipeline.laws.formulas.isoflop import IsoFLOP
 
-INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
+INPUTS = ("n_params", "n_tokens", "n_unique_tokens", "flops", "steps", "position", "loss", "x")
 
 
 class Parser(argparse.ArgumentParser):
@@ -88,6 +89,10 @@ def main_parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--tie", action="append", default=[], metavar="NAME=NAME", help="a parameter equals another, or 1.2*NAME"
+    )
+    one.add_argument("--window", metavar="WINDOW", help="isoflop: its parabolas' sizes, factor=F, nearest=K or all")
+    one.add_argument(
+        "--degree", type=int, metavar="2|3", help="isoflop: of its polynomials; 2, a parabola, if not given"
     )
     one.add_argument("--level", type=float, default=95.0, help="of the intervals, in per cent (default 95)")
     one.add_argument("--bootstrap", default="wild", help="wild (default) or pairs: how runs are resampled")
@@ -143,6 +148,14 @@ def find_law(name: str) -> Law:
     if name not in FORMULAS:
         raise UserError(f"law: {name!r} is not one of {', '.join(FORMULAS)}")
     return FORMULAS[name]
+
+
+def find_curve(law: Law, window: str | None, degree: int | None) -> Law:
+    """Return isoflop with another window or degree; say of other laws that they have none."""
+    given = {name: value for name, value in (("window", window), ("degree", degree)) if value is not None}
+    if given and law.name != IsoFLOP.name:
+        raise UserError(f"--{next(iter(given))}: {law.name} fits no polynomials; {IsoFLOP.name} does")
+    return IsoFLOP(**given) if given else law
 
 
 def find_columns(options: Sequence[str], law: Law, x: str | None) -> dict[str, str]:
@@ -287,7 +300,7 @@ def show(value: Any) -> None:
 
 def run_fit(options: argparse.Namespace) -> int:
     """Fit one law; 3 when there is no optimum."""
-    law = find_law(options.law)
+    law = find_curve(find_law(options.law), options.window, options.degree)
     columns = find_columns(options.column, law, options.x)
     hold_out = find_hold_out(options.hold_out)
     check_x(options.x, [law])
@@ -373,6 +386,8 @@ def summary(fit: Fit) -> str:
         lines.append(f"{100 * fit.level:g} % intervals: {of}")
     for name, ends in fit.likelihood.items():
         lines.append(f"likelihood interval of {name}: {' to '.join(map(short, ends))}")
+    if "window" in fit.details:
+        lines += quality(fit.details)
     for one in fit.details.get("left_out", []):
         lines.append(f"left out at {one['flops']:.3g} FLOP: {one['reason']}")
     if fit.held_out:
@@ -383,6 +398,17 @@ def summary(fit: Fit) -> str:
                 f"held out {count}: rms error of ln {held['rms_ln']:.3g}, largest {held['largest_relative_error']:.2%}"
             )
     return "\n".join(lines)
+
+
+def quality(details: dict[str, Any]) -> list[str]:
+    """Return how well the curves of isoflop fit, a line a budget."""
+    curve = {2: "parabolas", 3: "cubics"}[details["degree"]]
+    lines = [f"{curve} through {details['window']}"]
+    for one in details["optima"]:
+        said = f"{one['points']} points from {one['smallest']:.3g} to {one['largest']:.3g}"
+        fits = "it meets each size" if one["rms"] is None else f"R^2 {one['r_squared']:.4f}, rms {one['rms']:.2g}"
+        lines.append(f"at {one['flops']:.3g} FLOP: {said}, {fits}; best {one['n_params']:.4g}")
+    return lines
 
 
 def run_predict(options: argparse.Namespace) -> int:
