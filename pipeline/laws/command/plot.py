@@ -87,7 +87,10 @@ def _grid(values: np.ndarray) -> np.ndarray:
 
 
 def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
-    """Points and curves against the first input; colour is the second input, a band the interval."""
+    """Points and curves against the first input; colour is the second input, a band the interval.
+
+    With a third input there is no curve in the plane; a cross is what the law says of each point.
+    """
     law = fit.definition
     x, *others = law.inputs
     y, colours, groups = table[law.response].to_numpy(), style.BLUE, [(None, None, style.ORANGE)]
@@ -102,7 +105,10 @@ def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
         groups = [(others[0], value, style.RAINBOW(norm(value))) for value in values]
         colour_bar = matplotlib.cm.ScalarMappable(norm, style.RAINBOW)
         axes.figure.colorbar(colour_bar, ax=axes, label=_label(others[0], fit.columns), pad=0.02)
-    if fit.found:
+    if fit.found and len(others) > 1:
+        predicted = fit.predict(**{name: table[name].to_numpy(dtype=float) for name in law.inputs})
+        axes.scatter(table[x], predicted, marker="x", s=16, c=colours, linewidths=style.THIN)
+    elif fit.found:
         grid = _grid(table[x].to_numpy(dtype=float))
         for name, value, colour in groups:
             inputs = {x: grid} | ({name: value} if name else {})
