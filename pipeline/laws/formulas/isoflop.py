@@ -16,7 +16,8 @@ reach 4 to 30 times beyond the best, or are the same for all budgets). The rms e
 | 1 % | .0243 | .0340 | .0249 | .0201 | .0275 | .0183 | .0176 | .0450 |
 
 Without noise the best sizes are within 1.5 % of the true ones by a factor of 10, and up to 16 % off by all sizes; where
-the law's two exponents are as unlike as 0.3 and 0.45, within 10 % (factor 16: 13 %, all: 32 %).
+the law's two exponents are as unlike as 0.3 and 0.45, within 10 % (factor 16: 13 %, all: 32 %). Of the exponents of
+five experiments of Porian et al. 2024, which are by Akima's interpolation, it is at most .025 off, all sizes .094.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class IsoFLOP(Optimum):
             if reason is None:
                 rows = self.near(rows)
                 ln_n, ln_loss = self.minimum(rows, target(rows, objective)[None], weights(rows)[None], objective)
-                if not np.isfinite(ln_n[0]) or not rows.n_params.min() < np.exp(ln_n[0]) < rows.n_params.max():
+                if not np.isfinite(ln_n[0]):
                     reason = "the curve has no minimum between the smallest and largest size that it goes through"
             if reason is not None:
                 left_out.append({"flops": flops, "reason": reason})
@@ -138,9 +139,13 @@ class IsoFLOP(Optimum):
         return np.where(enough[:, None], c, np.nan), float(centre), float(scale)
 
     def minimum(self, rows: pd.DataFrame, y: Array, w: Array, objective: Objective) -> tuple[Array, Array]:
-        """Return ln N and ln L at the minimum for targets y and weights w, both (n, n_points) or (1, n_points)."""
+        """Return ln N and ln L at the minimum for targets y and weights w, both (n, n_points) or (1, n_points).
+
+        NaN where there is none between the smallest and the largest size.
+        """
         c, centre, scale = self.polynomials(rows, y, w)
-        u = lowest_point(c)
+        u, (low, high) = lowest_point(c), (np.log(rows["n_params"].agg(["min", "max"]).to_numpy()) - centre) / scale
+        u = np.where((u > low) & (u < high), u, np.nan)
         with np.errstate(all="ignore"):
             value = (c * u[:, None] ** np.arange(c.shape[1])).sum(-1)
             return centre + scale * u, value if objective.logarithmic else np.log(value)
