@@ -81,7 +81,14 @@ def test_fit_plot_and_predict_on_the_command_line(tmp_path, capsys) -> None:
     assert " 2.22564" in capsys.readouterr().out
 
 
-def test_repeats_of_infinitely_many_tokens_are_refused(tmp_path, capsys) -> None:
+def test_infinitely_many_epochs_are_worth_as_many_as_the_scale_and_one() -> None:
+    size, tokens = np.array([1e7]), np.array([1e9])  # few parameters for so many tokens: none is in excess
+    endless = {"n_params": size, "n_tokens": np.array([np.inf]), "n_unique_tokens": tokens}
+    fresh = {"n_params": size, "n_tokens": 16.387756 * tokens, "n_unique_tokens": 16.387756 * tokens}
+    assert LAW.evaluate(PUBLISHED, endless) == pytest.approx(LAW.evaluate(PUBLISHED, fresh), rel=1e-9)
+
+
+def test_a_fit_to_infinitely_many_tokens_is_refused(tmp_path, capsys) -> None:
     table = tmp_path / "points.csv"
     points(SIZES, [1e8, 1e10], [1, 5]).assign(n_tokens=np.inf, run=range(16)).to_csv(table, index=False)
     assert cli.main(["fit", LAW.name, str(table), "--n-boot", "0"]) == 2

@@ -74,7 +74,7 @@ class Repetition(Law):
         there = [k for k in range(3) if k not in gone]
         found = []
         for decay_d in decays[0]:
-            data = Axis(np.exp(model.ln_d + worth(decay_d, model.repeats) - np.log1p(model.repeats)))
+            data = Axis(np.exp(model.ln_unique + worth(decay_d, model.repeats)))
             axes = [None, model.axes[1], data]
             sums = starts_of_sum(PowerSum([axes[k] for k in there], len(y)), y, weights, objective)[:BEST]
             theta = np.zeros((len(sums), model.p))
@@ -125,7 +125,7 @@ class Repeated:
         self.axes = [None, Axis(n_params), Axis(n_tokens), None, None]
         self.ln_n, self.ln_d = np.log(n_params), np.log(n_tokens)
         self.repeats = np.maximum(n_tokens / n_unique - 1, 0.0)
-        self.ln_unique = self.ln_d - np.log1p(self.repeats)
+        self.ln_unique = np.log(np.minimum(n_unique, n_tokens))
 
     def stands_without(self, term: int) -> bool:
         """Whether the law can be without a term."""
@@ -186,10 +186,15 @@ class Repeated:
             below = np.clip(np.where(whole, 0.0, self.ln_n - ln_u), 0.0, FARTHEST)
             excess = np.expm1(below)
             lost_n = worth(decay_n, excess) - below
-            lost_d = worth(decay_d, self.repeats) - np.log1p(self.repeats)
-            lines = np.broadcast_arrays(e, ln_a - alpha * (self.ln_n + lost_n), ln_b - beta * (self.ln_d + lost_d))
+            ln_data = self.ln_unique + worth(decay_d, self.repeats)
+            lines = np.broadcast_arrays(e, ln_a - alpha * (self.ln_n + lost_n), ln_b - beta * ln_data)
             m = np.logaddexp.reduce(lines)
-        return m, [np.exp(line - m) for line in lines], (lost_n, lost_d), (excess, np.where(below > 0, ln_u, 0.0))
+        return (
+            m,
+            [np.exp(line - m) for line in lines],
+            (lost_n, ln_data - self.ln_d),
+            (excess, np.where(below > 0, ln_u, 0.0)),
+        )
 
 
 def worth(decay: Array, repeats: Array) -> Array:
