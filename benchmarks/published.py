@@ -140,7 +140,7 @@ def least_squares(points: pd.DataFrame) -> float:
 
 
 def porian(path: str) -> list[str]:
-    """Fit the best sizes of Porian et al.'s experiments again, from the losses at each budget."""
+    """Fit the best sizes of Porian et al.'s experiments again, by their interpolation and by parabolas."""
     rows = []
     for _, one in pd.read_pickle(path).iterrows():
         parts = []
@@ -151,13 +151,13 @@ def porian(path: str) -> list[str]:
                 pd.DataFrame({"flops": budget["flops"], "n_params": sizes, "n_tokens": tokens, "loss": losses})
             )
         points = pd.concat(parts).dropna().reset_index(drop=True)
-        begun = time.perf_counter()
-        fit = FORMULAS["isoflop_akima"].fit(points, objective="mse_log")
-        taken = time.perf_counter() - begun
         theirs = one["fit_results"]["basic"]["n_exponent"]
         name = "Porian, " + " ".join(str(one[key]) for key in ("dataset", "hparams", "warmup", "decay", "param_count"))
-        ours = fit.parameters["a"].estimate
-        rows.append(line(f"{name}: exponent a", fit, ours, theirs, taken))
+        for law in ("isoflop_akima", "isoflop"):
+            begun = time.perf_counter()
+            fit = FORMULAS[law].fit(points, objective="mse_log")
+            taken = time.perf_counter() - begun
+            rows.append(line(f"{name}: exponent a, {law}", fit, fit.parameters["a"].estimate, theirs, taken))
     return rows
 
 

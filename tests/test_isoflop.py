@@ -8,7 +8,9 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.laws import FORMULAS
+from pipeline.laws.command import cli
 from pipeline.laws.formulas.chinchilla import best_split
+from pipeline.laws.formulas.isoflop import IsoFLOP
 
 E, A, B, ALPHA, BETA = 1.8, 482.0, 2085.0, 0.35, 0.37
 
@@ -52,6 +54,88 @@ def test_a_planted_parabola_is_found_exactly() -> None:
     points = pd.DataFrame({"flops": flops, "n_params": n, "loss": 2 + 0.05 * np.log(n / n_opt) ** 2})
     fit = FORMULAS["isoflop"].fit(points, n_boot=0)
     assert [fit.value(name) for name in ("k_N", "a", "b", "k_L")] == pytest.approx([0.1, 0.5, 0.5, 2.0], rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("window", "degree", "sizes"),
+    [
+        ("factor=2.5", 2, [4e8, 5e8, 1e9, 2e9]),
+        ("factor=1.1", 2, [5e8, 1e9, 2e9]),  # the two neighbours at least
+        ("factor=1.1", 3, [4e8, 5e8, 1e9, 2e9]),  # as many as the curve has coefficients
+        ("nearest=5", 2, [1e8, 4e8, 5e8, 1e9, 2e9]),
+        ("all", 2, [1e8, 4e8, 5e8, 1e9, 2e9, 2e10]),
+    ],
+)
+def test_the_window_is_about_the_lowest_loss(window: str, degree: int, sizes: list[float]) -> None:
+    n = np.array([1e8, 4e8, 5e8, 1e9, 2e9, 2e10])
+    rows = pd.DataFrame({"n_params": n, "loss": 2 + np.log(n / 1e9) ** 2})
+    assert IsoFLOP(window, degree).near(rows)["n_params"].tolist() == sizes
+
+
+def one_grid() -> pd.DataFrame:
+    """The same sizes for all budgets, as far as 600 times from the best one: no noise."""
+    flops, n = (each.ravel() for each in np.meshgrid(np.geomspace(1e18, 1e22, 9), np.geomspace(1e8, 1e11, 11)))
+    return pd.DataFrame({"flops": flops, "n_params": n, "loss": loss(n, flops / (6 * n))})
+
+
+def test_the_window_keeps_sizes_far_from_the_best_from_bending_the_exponent() -> None:
+    truth, points = BETA / (ALPHA + BETA), one_grid()
+    fit = FORMULAS["isoflop"].fit(points, n_boot=0)
+    assert fit.value("a") == pytest.approx(truth, abs=5e-3)
+    for one in fit.details["optima"]:
+        assert one["n_params"] == pytest.approx(best(one["flops"])[0], rel=0.05)
+    assert abs(IsoFLOP("all").fit(points, n_boot=0).value("a") - truth) > 0.02
+
+
+@pytest.mark.parametrize("objective", ["mse", "mse_log"])
+@pytest.mark.parametrize("degree", [2, 3])
+def test_a_planted_curve_is_found_with_its_coefficients(degree: int, objective: str) -> None:
+    flops = np.repeat([1e18, 1e19, 1e20], 6)
+    n_opt = 0.1 * flops**0.5
+    n = n_opt * np.tile([0.3, 0.6, 1.1, 2.0, 3.0, 4.0], 3)
+    x = np.log(n / n_opt)
+    y = 0.9 + 0.05 * x**2 + (0.01 * x**3 if degree == 3 else 0)
+    points = pd.DataFrame({"flops": flops, "n_params": n, "loss": np.exp(y) if objective == "mse_log" else y})
+    fit = IsoFLOP("all", degree).fit(points, objective, n_boot=0)
+    assert fit.value("a") == pytest.approx(0.5, rel=1e-8) and fit.value("k_N") == pytest.approx(0.1, rel=1e-6)
+    for one in fit.details["optima"]:
+        assert one["coefficients"] == pytest.approx([0.9, 0, 0.05, 0.01][: degree + 1], abs=1e-9)
+        assert one["points"] == 6 and one["r_squared"] == pytest.approx(1) and one["rms"] < 1e-9
+
+
+def test_the_interval_of_a_cubic_is_wider() -> None:
+    widths = []
+    for degree in (2, 3):
+        a = IsoFLOP("all", degree).fit(isoflop_points(noise=0.003, seed=1), n_boot=200).parameters["a"]
+        assert a.low < BETA / (ALPHA + BETA) < a.high
+        widths.append(a.high - a.low)
+    assert widths[1] > 1.2 * widths[0]
+
+
+@pytest.mark.parametrize(
+    ("window", "degree", "line"),
+    [
+        ("factor=1", 2, "window (--window): 'factor=1' is not factor=F with F above 1, nearest=K"),
+        ("nearest=3", 3, "window (--window): 'nearest=3' is not factor=F with F above 1, nearest=K with K a whole"),
+        ("5", 2, "window (--window): '5' is not factor=F"),
+        ("all", 4, "degree (--degree): 4 is not 2 or 3"),
+    ],
+)
+def test_what_is_no_window_is_named(window: str, degree: int, line: str) -> None:
+    with pytest.raises(UserError) as raised:
+        IsoFLOP(window, degree)
+    assert str(raised.value).startswith(line)
+
+
+def test_window_and_degree_on_the_command_line(tmp_path, capsys) -> None:
+    one_grid().to_csv(tmp_path / "points.csv", index=False)
+    arguments = ["fit", "isoflop", str(tmp_path / "points.csv"), "--window", "nearest=5", "--degree", "3"]
+    assert cli.main([*arguments, "--n-boot", "0", "--plot", str(tmp_path / "fit.png")]) == 0
+    said = capsys.readouterr().out
+    assert "cubics through nearest=5" in said and "5 points from" in said and "R^2" in said
+    assert (tmp_path / "fit.png").stat().st_size > 10_000
+    assert cli.main(["fit", "chinchilla", str(tmp_path / "points.csv"), "--window", "all"]) == 2
+    assert "--window: chinchilla fits no polynomials; isoflop does" in capsys.readouterr().err
 
 
 def test_data_follow_the_column_that_is_there() -> None:

@@ -21,6 +21,22 @@ N, D = grid(np.geomspace(4e5, 7e8, 6), np.array([*np.geomspace(2e7, 2e10, 7), np
 N_S, S = grid(np.geomspace(1e6, 1e9, 7), np.geomspace(1e3, 1e6, 8))
 N_H, D_H = grid(np.geomspace(5e7, 1e10, 6), np.geomspace(1e9, 1e12, 6))
 T = np.arange(1.0, 65)
+N_R, U_R, EPOCHS = (
+    axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 9e9, 4), np.geomspace(1e8, 2e10, 3), [1.0, 3, 12, 60])
+)
+
+
+def best_size(unique: np.ndarray) -> np.ndarray:
+    """U_N of Muennighoff et al. for the constants that are planted below."""
+    g = (0.36 * 521 / (0.34 * 1488)) ** (1 / (0.36 + 0.34))
+    return (unique * g) ** (0.34 / 0.36) * g
+
+
+def repeated(total: np.ndarray, unique: np.ndarray, scale: float) -> np.ndarray:
+    """Their Eq 5 and 6."""
+    unique = np.minimum(total, unique)
+    return unique + unique * scale * (1 - np.exp(-(total / unique - 1) / scale))
+
 
 PLANTED = {
     "L_N": ({"n_params": SIZES}, (8.8e13 / SIZES) ** 0.076, {"N_c": 8.8e13, "alpha_N": 0.076}),
@@ -50,6 +66,16 @@ PLANTED = {
         {"n_params": N_H, "n_tokens": D_H},
         1.69 + 406.4 / N_H**0.34 + 410.7 / D_H**0.28,
         {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28},
+    ),
+    "downstream": (
+        {"loss": np.linspace(2.2, 4.2, 9)},
+        0.857 - 2.21 * np.exp(-0.715 * np.linspace(2.2, 4.2, 9)),
+        {"epsilon": 0.857, "k": 2.21, "gamma": 0.715},
+    ),
+    "muennighoff": (
+        {"n_params": N_R, "n_tokens": U_R * EPOCHS, "n_unique_tokens": U_R},
+        1.87 + 521 / repeated(N_R, best_size(U_R), 5.3) ** 0.36 + 1488 / repeated(U_R * EPOCHS, U_R, 15.4) ** 0.34,
+        {"E": 1.87, "A": 521, "alpha": 0.36, "B": 1488, "beta": 0.34, "decay_D": 1 / 15.4, "decay_N": 1 / 5.3},
     ),
     "power_plus_constant": ({"flops": SIZES}, 1.7 + 30 / SIZES**0.2, {"E": 1.7, "A": 30.0, "alpha": 0.2}),
     "power": ({"x": SIZES, "y": 3 * SIZES**-0.5}, None, {"k": 3.0, "p": -0.5}),

@@ -24,6 +24,7 @@ from pipeline.laws.command.options import (
     check_outputs,
     check_x,
     find_columns,
+    find_curve,
     find_delta,
     find_hold_out,
     find_law,
@@ -65,7 +66,7 @@ def write(option: str, path: str | Path, save: Any) -> None:
 
 def run_fit(options: argparse.Namespace) -> int:
     """Fit one law; 3 when there is no optimum."""
-    law = find_law(options.law)
+    law = find_curve(find_law(options.law), options.window, options.degree)
     columns = find_columns(options.column, law, options.x)
     hold_out = find_hold_out(options.hold_out)
     check_x(options.x, [law])
@@ -151,6 +152,8 @@ def summary(fit: Fit) -> str:
         lines.append(f"{100 * fit.level:g} % intervals: {of}")
     for name, ends in fit.likelihood.items():
         lines.append(f"likelihood interval of {name}: {' to '.join(map(short, ends))}")
+    if "window" in fit.details:
+        lines += quality(fit.details)
     for one in fit.details.get("left_out", []):
         lines.append(f"left out at {one['flops']:.3g} FLOP: {one['reason']}")
     if fit.held_out:
@@ -161,6 +164,17 @@ def summary(fit: Fit) -> str:
                 f"held out {count}: rms error of ln {held['rms_ln']:.3g}, largest {held['largest_relative_error']:.2%}"
             )
     return "\n".join(lines)
+
+
+def quality(details: dict[str, Any]) -> list[str]:
+    """Return how well the curves of isoflop fit, a line a budget."""
+    curve = {2: "parabolas", 3: "cubics"}[details["degree"]]
+    lines = [f"{curve} through {details['window']}"]
+    for one in details["optima"]:
+        said = f"{one['points']} points from {one['smallest']:.3g} to {one['largest']:.3g}"
+        fits = "it meets each size" if one["rms"] is None else f"R^2 {one['r_squared']:.4f}, rms {one['rms']:.2g}"
+        lines.append(f"at {one['flops']:.3g} FLOP: {said}, {fits}; best {one['n_params']:.4g}")
+    return lines
 
 
 def run_predict(options: argparse.Namespace) -> int:

@@ -24,10 +24,11 @@ from pipeline.laws.fitting.point_table import (
     strange_unit,
 )
 from pipeline.laws.formulas import FORMULAS
+from pipeline.laws.formulas.isoflop import IsoFLOP
 
 ABOUT = "Fit scaling laws to a table of runs, and use what was fitted: see docs/laws.md."
 A_TABLE = "a row a point: CSV, JSON lines or parquet"
-INPUTS = ("n_params", "n_tokens", "flops", "steps", "position", "loss", "x")
+INPUTS = ("n_params", "n_tokens", "n_unique_tokens", "flops", "steps", "position", "loss", "x")
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,6 +71,10 @@ def main_parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--tie", action="append", default=[], metavar="NAME=NAME", help="a parameter equals another, or 1.2*NAME"
+    )
+    one.add_argument("--window", metavar="WINDOW", help="isoflop: its parabolas' sizes, factor=F, nearest=K or all")
+    one.add_argument(
+        "--degree", type=int, metavar="2|3", help="isoflop: of its polynomials; 2, a parabola, if not given"
     )
     one.add_argument("--level", type=float, default=95.0, help="of the intervals, in per cent (default 95)")
     one.add_argument("--bootstrap", default="wild", help="wild (default) or pairs: how runs are resampled")
@@ -153,6 +158,14 @@ def find_law(name: str) -> Law:
     if name not in FORMULAS:
         raise UserError(f"law: {name!r} is not one of {', '.join(FORMULAS)}")
     return FORMULAS[name]
+
+
+def find_curve(law: Law, window: str | None, degree: int | None) -> Law:
+    """Return isoflop with another window or degree; say of other laws that they have none."""
+    given = {name: value for name, value in (("window", window), ("degree", degree)) if value is not None}
+    if given and law.name != IsoFLOP.name:
+        raise UserError(f"--{next(iter(given))}: {law.name} fits no polynomials; {IsoFLOP.name} does")
+    return IsoFLOP(**given) if given else law
 
 
 def find_columns(options: Sequence[str], law: Law, x: str | None) -> dict[str, str]:

@@ -87,7 +87,10 @@ def _grid(values: np.ndarray) -> np.ndarray:
 
 
 def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
-    """Points and curves against the first input; colour is the second input, a band the interval."""
+    """Points and curves against the first input; colour is the second input, a band the interval.
+
+    With a third input there is no curve in the plane; a cross is what the law says of each point.
+    """
     law = fit.definition
     x, *others = law.inputs
     y, colours, groups = table[law.response].to_numpy(), style.BLUE, [(None, None, style.ORANGE)]
@@ -102,7 +105,10 @@ def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
         groups = [(others[0], value, style.RAINBOW(norm(value))) for value in values]
         colour_bar = matplotlib.cm.ScalarMappable(norm, style.RAINBOW)
         axes.figure.colorbar(colour_bar, ax=axes, label=_label(others[0], fit.columns), pad=0.02)
-    if fit.found:
+    if fit.found and len(others) > 1:
+        predicted = fit.predict(**{name: table[name].to_numpy(dtype=float) for name in law.inputs})
+        axes.scatter(table[x], predicted, marker="x", s=16, c=colours, linewidths=style.THIN)
+    elif fit.found:
         grid = _grid(table[x].to_numpy(dtype=float))
         for name, value, colour in groups:
             inputs = {x: grid} | ({name: value} if name else {})
@@ -142,7 +148,7 @@ def _wrapped(text: str | None, width: int = 44) -> str:
 
 
 def _losses(axes: Axes, fit: Fit, law: Optimum, table: pd.DataFrame) -> None:
-    """Approach 2: the loss against size, a colour a budget. Approach 1: learning curves and their envelope."""
+    """Approach 2: the loss against size, a colour a budget, and what was fitted. Approach 1: curves and envelope."""
     optima = pd.DataFrame(fit.details.get("optima", []), columns=["flops", "n_params", "n_tokens", "loss", "run"])
     if not isinstance(law, IsoFLOP):
         norm = style.size_norm(table["n_params"])
@@ -160,13 +166,24 @@ def _losses(axes: Axes, fit: Fit, law: Optimum, table: pd.DataFrame) -> None:
         return
     parts = budgets(law.check(table))
     norm = style.size_norm([flops for flops, _ in parts])
+    curves = {one["flops"]: one for one in fit.details.get("optima", []) if "coefficients" in one}
     for flops, rows in parts:
         rows, colour = rows.sort_values("n_params"), style.RAINBOW(norm(flops))
-        axes.plot(rows["n_params"], rows["loss"], "o-", color=colour, markersize=2.6, linewidth=0.7, alpha=0.8)
+        joined = "o" if curves else "o-"
+        axes.plot(rows["n_params"], rows["loss"], joined, color=colour, markersize=2.6, linewidth=0.7, alpha=0.8)
+        if flops in curves:
+            axes.plot(*_curve(curves[flops], fit.objective_kind), color=colour, linewidth=0.9)
     axes.plot(optima["n_params"], optima["loss"], "D", color=style.ORANGE, markersize=4, zorder=4, label="minimum")
     axes.legend()
     axes.figure.colorbar(matplotlib.cm.ScalarMappable(norm, style.RAINBOW), ax=axes, label=_label("flops", fit.columns))
     _logarithmic(axes, _label("n_params", fit.columns), _label("loss", fit.columns))
+
+
+def _curve(one: Mapping[str, object], objective: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return sizes and losses of the polynomial of one budget, over the sizes that it goes through."""
+    sizes = np.geomspace(one["smallest"], one["largest"], 60)
+    values = np.polynomial.Polynomial(one["coefficients"])(np.log(sizes / one["n_params"]))
+    return sizes, values if objective == "mse" else np.exp(values)
 
 
 def _optima(axes: Axes, fit: Fit) -> None:

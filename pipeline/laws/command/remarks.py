@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.laws.fitting.point_table import UNITS
 
-COUNTS = tuple(name for name in UNITS if name != "loss")
+COUNTS = tuple(name for name in UNITS if name not in ("loss", "error"))
 UNKNOWN = "range unknown: the file does not say what was fitted, so whether this extrapolates can't be told"
 
 

@@ -43,6 +43,8 @@ class Law:
         What its source minimises, when the caller names nothing else.
     size : str
         The column whose largest values are held out by `hold_out`.
+    may_be_constant : tuple of str
+        The inputs that may have one value in all rows.
     terms : tuple of Term
         Which parameters stand together, in the order of the model's coordinates; empty for laws that are no formula.
     signed : bool
@@ -56,6 +58,7 @@ class Law:
     parameters: tuple[Parameter, ...]
     objective: str = "mse_log"
     size: str
+    may_be_constant: tuple[str, ...] = ()
     terms: tuple[Term, ...] = ()
     signed: bool = False
 
@@ -368,7 +371,7 @@ class Law:
                 continue
             if not len(values):
                 return f"column {column!r} is infinite in every row, from {label} {points.index[0]}"
-            if values.max() <= values.min() * (1 + 1e-9):
+            if values.max() <= values.min() * (1 + 1e-9) and column not in self.may_be_constant:
                 return (
                     f"column {column!r} has one value only, {values.iloc[0]:g}, from {label} {values.index[0]}"
                     f" to {label} {values.index[-1]}: the exponent can't be told"

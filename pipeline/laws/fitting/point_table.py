@@ -21,9 +21,11 @@ from pipeline.files import reading
 UNITS = {
     "n_params": "parameters",
     "n_tokens": "tokens",
+    "n_unique_tokens": "tokens",
     "flops": "FLOP",
     "steps": "steps",
     "loss": "nats per token",
+    "error": "share",
     "b_crit": "tokens",
     "batch_tokens": "tokens",
     "position": "tokens",
@@ -44,7 +46,7 @@ MAGIC = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-COUNTED = ("n_params", "n_tokens", "flops")  # columns of counts: below 1 the unit is another
+COUNTED = ("n_params", "n_tokens", "n_unique_tokens", "flops")  # columns of counts: below 1 the unit is another
 NO_NAME = ("nan", "none", "null", "<na>")  # what a table writes for the name of a run that has none
 NO_NUMBERS = (bool, np.bool_, complex, date, time, timedelta, np.datetime64, np.timedelta64, pd.Period)
 INFINITE = ("n_tokens", "steps")  # columns where "inf" means: no limit from this side

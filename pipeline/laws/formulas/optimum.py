@@ -28,7 +28,8 @@ from pipeline.laws.fitting.terms import Parameter, plain
 class Optima:
     """The best size, its data and its loss at each compute; arrays of one length.
 
-    left_out names each compute that gave none, and why.
+    left_out names each compute that gave none, and why; curves says what was fitted at each compute that gave one, and
+    settings how.
     """
 
     flops: Array
@@ -37,6 +38,8 @@ class Optima:
     loss: Array
     runs: list[str]
     left_out: list[dict[str, object]] = field(default_factory=list)
+    curves: list[dict[str, object]] = field(default_factory=list)
+    settings: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -263,4 +266,5 @@ def describe(optima: Optima) -> dict[str, object]:
     rows = zip(optima.flops, optima.n_params, optima.n_tokens, optima.loss, optima.runs, strict=True)
     names = ("flops", "n_params", "n_tokens", "loss", "run")
     table = [{k: v if isinstance(v, str) else float(v) for k, v in zip(names, row, strict=True)} for row in rows]
-    return {"optima": table, "left_out": optima.left_out}
+    table = [row | curve for row, curve in zip(table, optima.curves or [{}] * len(table), strict=True)]
+    return {"optima": table, "left_out": optima.left_out, **optima.settings}
