@@ -21,7 +21,7 @@ from pipeline.laws.fitting.draws import normals
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.fit import Fit
 from pipeline.laws.fitting.run_noise import noise_about, run_noise
-from pipeline.laws.formulas.frontier import Curves, best_sizes, computes, falling
+from pipeline.laws.formulas.frontier import Curves, computes, falling, too_few_lead
 
 Replicates = tuple[Array, dict[str, Any]]
 """Vectors (n_boot, p), NaN where a replicate has none, and how they were made."""
@@ -121,14 +121,15 @@ class FrontierSearch:
             np.log(taken[name].to_numpy(float)) for name in ("flops", "n_params", "loss")
         )
         self.batch = taken["batch_tokens"].to_numpy(float)
-        self.run_index = np.repeat(np.arange(len(self.curves.runs)), np.diff(self.curves.ends))
+        sizes, first = np.unique(self.log_size, return_index=True)
+        self.batch_by_size = sizes, np.log(self.batch[first])
 
     def surface(self) -> tuple[Array, Array, Array, np.ndarray]:
         """Return ln N, ln x, ln L and the run of each row, for `run_noise`."""
         length = self.log_flops - self.log_size
         if self.b_crit is not None:
             length = self._log_compute(self.log_loss, np.asarray(self.b_crit.vector)) - self.log_size
-        return self.log_size, length, self.log_loss, self.run_index
+        return self.log_size, length, self.log_loss, self.curves.run_index
 
     def _log_compute(self, log_loss: Array, critical: Array | None) -> Array:
         if critical is None:
@@ -138,18 +139,16 @@ class FrontierSearch:
 
     def batch_at(self, log_size: Array) -> Array:
         """Return the batch, in tokens, of runs of a size."""
-        sizes, first = np.unique(self.log_size, return_index=True)
-        return np.exp(np.interp(log_size, sizes, np.log(self.batch[first])))
+        return np.exp(np.interp(log_size, *self.batch_by_size))
 
     def vector(self, log_loss: Array, critical: Array | None) -> Array:
         """Return the law's vector for ln L of the rows and the vector of B_crit; NaN where no trend can be told."""
         log_compute = self._log_compute(log_loss, critical)
         at = computes(log_compute)
-        sizes, losses = self.curves.by_size(self.curves.read(log_compute, log_loss, at))
-        point = best_sizes(np.log(sizes), losses)
-        told = np.isfinite(point.log_size)
-        if len(np.unique(point.leader[told])) < 2:
+        sizes, point = self.curves.best(log_compute, log_loss, at)
+        if too_few_lead(sizes, point):
             return np.full(len(self.law.parameters), np.nan)
+        told = np.isfinite(point.log_size)
         points = {
             "flops": np.exp(at[told]),
             "loss": np.exp(point.log_loss[told]),
@@ -162,10 +161,8 @@ class FrontierSearch:
             points |= efficient(points["flops"], points["n_params"], batch)
         y = points[self.law.response]
         model = self.law.model(pd.DataFrame(points))
-        theta = self.law.starts(model, y, np.ones(len(y)), SQUARES)[
-            :1
-        ]  # a line in logarithms: its start is its minimum
-        return self.law.report(model, theta)[0]
+        line = self.law.starts(model, y, np.ones(len(y)), SQUARES)  # in logarithms: the start is the minimum
+        return self.law.report(model, line[:1])[0]
 
 
 def efficient(flops: Array, n_params: Array, b_crit: Array) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.laws.fitting.draws import normals
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.run_noise import run_noise
-from pipeline.laws.formulas.frontier import Curves, best_sizes, between, computes, falling, too_few_fall, too_few_lead
+from pipeline.laws.formulas.frontier import Curves, between, computes, falling, too_few_fall, too_few_lead
 from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters, through
 
 
@@ -40,9 +40,7 @@ class Envelope(Optimum):
             return Optima(nothing, nothing, nothing, nothing, [], whole)
         curves, log_flops, columns = arrays(rows)
         at = computes(log_flops)
-        by_run = curves.read(log_flops, columns["loss"], at)
-        sizes, losses = curves.by_size(by_run)
-        point = best_sizes(np.log(sizes), losses)
+        sizes, point = curves.best(log_flops, columns["loss"], at)
         seen = point.leader >= 0
         left_out = ends(np.exp(at[seen]), sizes[point.leader[seen]], sizes)
         if few := too_few_lead(sizes, point):
@@ -50,50 +48,36 @@ class Envelope(Optimum):
             nothing = np.empty(0)
             return Optima(nothing, nothing, nothing, nothing, [], left_out)
         inside = np.isfinite(point.log_size)
-        tokens = self._tokens(curves, log_flops, columns, at, point.log_size)
-        lowest = np.where(np.isnan(by_run), np.inf, by_run).argmin(axis=0)
-        runs = np.array(curves.runs)[lowest[inside]].tolist()
+        read = curves.by_size(curves.read(log_flops, columns["n_tokens"], at))[1]
+        tokens = between(np.log(sizes), read, point.log_size)
         values = (np.exp(one[inside]) for one in (at, point.log_size, tokens, point.log_loss))
-        return Optima(*values, runs, left_out)
+        return Optima(*values, curves.lowest(log_flops, columns["loss"], at[inside]), left_out)
 
     def replicates(
         self, points: pd.DataFrame, optima: Optima, objective: Objective, bootstrap: str, n_boot: int, seed: int
     ) -> Replicates | str:
         """See `Optimum.replicates`: what runs are off a smooth surface is drawn again, and the envelope found again."""
         curves, log_flops, columns = arrays(falling(points))
-        run_index = np.repeat(np.arange(len(curves.runs)), np.diff(curves.ends))
+        run_index = curves.run_index
         log_size = np.log(curves.sizes[run_index])
         noise = run_noise(log_size, log_flops - log_size, columns["loss"], run_index)
         if noise is None:
             return "too few sizes to tell the noise of runs from the trend: no interval"
         at = computes(log_flops)
+        tokens = curves.by_size(curves.read(log_flops, columns["n_tokens"], at))[1]
 
         def found(log_loss: Array) -> Array:
-            sizes, losses = curves.by_size(curves.read(log_flops, log_loss, at))
-            point = best_sizes(np.log(sizes), losses)
+            sizes, point = curves.best(log_flops, log_loss, at)
             if too_few_lead(sizes, point):
                 return np.full((3, len(at)), np.nan)
-            return np.stack(
-                [point.log_size, self._tokens(curves, log_flops, columns, at, point.log_size), point.log_loss]
-            )
+            return np.stack([point.log_size, between(np.log(sizes), tokens, point.log_size), point.log_loss])
 
-        def lines(log_loss: Array) -> Array:
-            return through(at, [one[None] for one in found(log_loss)])[0]
-
-        if not np.isfinite(lines(noise.smooth)).all():
+        middle = through(at, [one[None] for one in found(noise.smooth)])[0]
+        if not np.isfinite(middle).all():
             return "the smooth surface through the curves has no envelope: no interval"
         values = [found(noise.drawn(-one)) for one in normals(curves.runs, n_boot, seed)]
         record = {"method": "wild", "degrees_of_freedom": noise.degrees}
-        drawn_again = tuple(np.moveaxis(np.stack(values), 1, 0))
-        return Replicates(np.exp(at), drawn_again, record, lines(noise.smooth))
-
-    @staticmethod
-    def _tokens(curves: Curves, log_flops: Array, columns: dict[str, Array], at: Array, log_size: Array) -> Array:
-        """Return ln D at the best sizes, interpolated in ln N between the sizes that were trained."""
-        sizes, tokens = curves.by_size(curves.read(log_flops, columns["n_tokens"], at))
-        return np.array(
-            [np.nan if np.isnan(n) else between(np.log(sizes), d, n) for d, n in zip(tokens.T, log_size, strict=True)]
-        )
+        return Replicates(np.exp(at), tuple(np.moveaxis(np.stack(values), 1, 0)), record, middle)
 
     def _check_curves(self, points: pd.DataFrame) -> None:
         if (points["weight"] != 1).any():

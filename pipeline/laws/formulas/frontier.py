@@ -83,6 +83,21 @@ class Curves:
         spans = zip(self.ends[:-1], self.ends[1:], strict=True)
         return np.stack([np.interp(at, log_compute[a:b], values[a:b], left=np.nan, right=np.nan) for a, b in spans])
 
+    @property
+    def run_index(self) -> Array:
+        """Which run each row belongs to, from 0."""
+        return np.repeat(np.arange(len(self.runs)), np.diff(self.ends))
+
+    def best(self, log_compute: Array, log_loss: Array, at: Array) -> tuple[Array, Point]:
+        """Return the distinct sizes, and which of them is best at each compute; see `read` and `best_sizes`."""
+        sizes, losses = self.by_size(self.read(log_compute, log_loss, at))
+        return sizes, best_sizes(np.log(sizes), losses)
+
+    def lowest(self, log_compute: Array, log_loss: Array, at: Array) -> list[str]:
+        """Return the run with the lowest loss at each compute."""
+        losses = self.read(log_compute, log_loss, at)
+        return [self.runs[place] for place in np.where(np.isnan(losses), np.inf, losses).argmin(axis=0)]
+
     def by_size(self, readings: Array) -> tuple[Array, Array]:
         """Return the distinct sizes, and the mean reading of the runs of each: (n_sizes, n_computes)."""
         distinct, place = np.unique(self.sizes, return_inverse=True)
@@ -195,25 +210,20 @@ def frontier(table: pd.DataFrame, compute: str = "flops", per_decade: int = PER_
     log_compute = np.log(rows[compute].to_numpy(float)[curves.rows])
     at = computes(log_compute, per_decade)
     columns = {name: _logarithm(rows[name], curves) for name in ("loss", "step", "n_tokens")}
-    by_run = {name: curves.read(log_compute, values, at) for name, values in columns.items()}
-    sizes, losses = curves.by_size(by_run["loss"])
-    point = best_sizes(np.log(sizes), losses)
+    sizes, point = curves.best(log_compute, columns["loss"], at)
     if few := too_few_lead(sizes, point):
         raise UserError(f"frontier: {few}")
-    inside = np.flatnonzero(np.isfinite(point.log_size))
-    there = {
-        name: [np.exp(between(np.log(sizes), curves.by_size(by_run[name])[1][:, j], point.log_size[j])) for j in inside]
-        for name in ("step", "n_tokens")
-    }
-    lowest = np.where(np.isnan(by_run["loss"]), np.inf, by_run["loss"]).argmin(axis=0)
+    inside = np.isfinite(point.log_size)
+    at, best = at[inside], point.log_size[inside]
+    steps, tokens = (curves.by_size(curves.read(log_compute, columns[name], at))[1] for name in ("step", "n_tokens"))
     return pd.DataFrame(
         {
-            "flops": np.exp(at[inside]),
+            "flops": np.exp(at),
             "loss": np.exp(point.log_loss[inside]),
-            "n_params": np.exp(point.log_size[inside]),
-            "steps": there["step"],
-            "n_tokens": there["n_tokens"],
-            "run": np.array(curves.runs)[lowest[inside]],
+            "n_params": np.exp(best),
+            "steps": np.exp(between(np.log(sizes), steps, best)),
+            "n_tokens": np.exp(between(np.log(sizes), tokens, best)),
+            "run": curves.lowest(log_compute, columns["loss"], at),
         }
     )
 
@@ -256,7 +266,13 @@ def _logarithm(column: pd.Series, curves: Curves) -> Array:
         return np.log(column.to_numpy(float)[curves.rows])
 
 
-def between(log_sizes: Array, values: Array, at: float) -> float:
-    """Interpolate in ln N what was read of each size, past sizes that were not trained for it."""
+def between(log_sizes: Array, values: Array, at: Array) -> Array:
+    """Interpolate in ln N what was read of each size at each compute, past sizes that were not trained for it.
+
+    values is (n_sizes, n_computes), `at` is ln N at each compute; NaN stays NaN.
+    """
     known = np.isfinite(values)
-    return float(np.interp(at, log_sizes[known], values[known]))
+    pairs = enumerate(at)
+    return np.array(
+        [np.nan if np.isnan(n) else np.interp(n, log_sizes[known[:, j]], values[known[:, j], j]) for j, n in pairs]
+    )
