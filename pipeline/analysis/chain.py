@@ -17,6 +17,7 @@ import pandas as pd
 
 from pipeline.laws.algebra.efficiency import minimum_compute, minimum_steps
 from pipeline.laws.fitting import estimate
+from pipeline.laws.fitting.constraint import Held
 from pipeline.laws.fitting.draws import normals
 from pipeline.laws.fitting.estimate import Array, Objective
 from pipeline.laws.fitting.fit import Fit
@@ -54,7 +55,7 @@ def learning_curves(fit: Fit, points: pd.DataFrame, b_crit: Fit, n_boot: int, se
     run_index = runs.get_indexer(points["run"])
     model = law.model(points)
     log_loss = np.log(points["loss"].to_numpy())
-    theta = _minimum(law, points, log_loss)
+    theta = law.optimum(Held.of(model), np.exp(log_loss), np.ones(len(points)), SQUARES)[1].theta
     m, jacobian = (part[0] for part in model.derivatives(theta[None]))
     noise = noise_about(m, jacobian.T, log_loss, run_index)
     factor = estimate.widening(noise.degrees)
@@ -172,13 +173,6 @@ def efficient(flops: Array, n_params: Array, b_crit: Array) -> dict[str, Array]:
 
 def _critical(b_crit: Fit, vector: Array, loss: Array) -> Array:
     return b_crit.definition.evaluate(vector[None], {"loss": loss})[0]
-
-
-def _minimum(law: Any, points: pd.DataFrame, log_loss: Array) -> Array:
-    model, weights = law.model(points), np.ones(len(points))
-    starts = law.starts(model, np.exp(log_loss), weights, SQUARES)
-    solution = estimate.minimise(model, np.exp(log_loss), starts, weights[None], SQUARES)
-    return solution.theta[solution.best()]
 
 
 def _moved(theta: Array, model: Any, other: Any) -> Array:

@@ -279,9 +279,7 @@ class Law:
             take_draws(fit, vectors, n_boot, record, allowed=nothing)
         elif n_boot:
             fit.bootstrap = {"replicates": 0, "note": f"{len(runs)} runs for {held.p} parameters: no interval"}
-        fit.parameters = self._estimates(fit, doubt)
-        fit.reason = "; ".join(doubt.reasons) or None
-        fit.identified = fit.reason is None
+        self.conclude(fit, doubt)
         if n_boot and len(runs) == len(y) > held.p and not at.held.gone - held.gone:
             fit.likelihood = self.likelihood(at, y, w, chosen, level)
         fit.held_out = self._held_out(fit, held_points, hold_out)
@@ -324,7 +322,13 @@ class Law:
             return
         vectors, record = found
         take_draws(fit, vectors, n_boot, {"unit": "run", "method": "wild", "seed": seed, **record})
-        fit.parameters = self._estimates(fit)
+        self.conclude(fit, Doubts())
+
+    def conclude(self, fit: Fit, doubt: Doubts) -> None:
+        """Give a fit its parameters with their intervals, and say whether all are identified."""
+        fit.parameters = self._estimates(fit, doubt)
+        fit.reason = "; ".join(doubt.reasons) or None
+        fit.identified = fit.reason is None
 
     def not_fitted(self, reason: str) -> Fit:
         """Return a fit without numbers, for points that can't be made; `reason` says why."""
@@ -387,9 +391,9 @@ class Law:
             return f"fewer points than parameters: {distinct} different points, {held.p} parameters"
         return None
 
-    def _estimates(self, fit: Fit, doubt: Doubts | None = None) -> dict[str, Estimate]:
+    def _estimates(self, fit: Fit, doubt: Doubts) -> dict[str, Estimate]:
         """Return the parameters with their intervals; an end that the draws leave open is a doubt more."""
-        doubt, result = doubt or Doubts(), {}
+        result = {}
         vector = np.asarray(fit.vector)
         ordered = self.in_order(fit.draws, vector)
         for k, q in enumerate(self.parameters):

@@ -22,7 +22,7 @@ from pipeline.laws.fitting import estimate
 from pipeline.laws.fitting.constraint import Held
 from pipeline.laws.fitting.draws import multipliers
 from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import doubts, no_optimum, settle
+from pipeline.laws.fitting.findings import doubts, no_optimum
 from pipeline.laws.fitting.fit import Fit
 from pipeline.laws.fitting.forms import Axis
 from pipeline.laws.fitting.law import check_bootstrap, check_objective, describe_residuals, r_squared, take_draws
@@ -120,6 +120,12 @@ class B_crit(SumLaw):
         scan = check_points(named, self.name, SCAN[:3], "steps", None)
         return self._fit_scan(scan, chosen, n_boot, seed, columns, level)
 
+    def starts(self, model: Any, y: Array, weights: Array, objective: Objective, gone=frozenset()) -> Array:
+        """See `Law.starts`; of hyperbolas B_crit at each batch size, and a slope of 0 or 5."""
+        if not isinstance(model, Hyperbolas):
+            return super().starts(model, y, weights, objective, gone)
+        return np.array([[c, a] for c in np.unique(model.log_batch) for a in (0.0, model.axis.scale * 5)])
+
     def residuals(self, fit: Fit, points: pd.DataFrame) -> Array:
         """See `Law.residuals`; of a batch scan those of ln S from the hyperbola of their model and loss."""
         if self.response in points or not fit.found:
@@ -145,14 +151,11 @@ class B_crit(SumLaw):
         group = used.groupby(["n_params", "loss"], sort=False).ngroup().to_numpy()
         model = Hyperbolas(used["loss"].to_numpy(), used["batch_tokens"].to_numpy(), group)
         y, w = np.exp(model.centred(np.log(used["steps"].to_numpy()))), np.ones(len(used))
-        starts = np.array([[c, a] for c in np.unique(model.log_batch) for a in (0.0, model.axis.scale * 5)])
-        held = Held.of(model)
-        solution = estimate.minimise(held, y, starts, w[None], objective)
-        at = settle(self, held, solution.theta[solution.best()], y, w, objective)
+        solution, at = self.optimum(Held.of(model), y, w, objective)
         theta = at.theta
         near = solution.objective <= at.objective * (1 + 1e-7) + 1e-25
         fit.objective, fit.gradient_norm, fit.converged = at.objective, at.gradient_norm, at.converged
-        fit.starts, fit.starts_at_optimum = len(starts), int(near.sum())
+        fit.starts, fit.starts_at_optimum = len(near), int(near.sum())
         m, jacobian = (part[0] for part in model.derivatives(theta[None]))
         residual = np.log(y) - m
         run_index = runs.get_indexer(used["run"])
@@ -186,9 +189,7 @@ class B_crit(SumLaw):
                 "largest_gradient": float(found.gradient_norm.max(initial=0.0)),
             }
             take_draws(fit, vectors, n_boot, record)
-        fit.parameters = self._estimates(fit, doubt)
-        fit.reason = "; ".join(doubt.reasons) or None
-        fit.identified = fit.reason is None
+        self.conclude(fit, doubt)
         return fit
 
     def _one_side(self, model: Hyperbolas, theta: Array) -> str | None:

@@ -165,10 +165,7 @@ class Optimum(Law):
         if n_boot:
             below = optima.flops[held].min() if hold_out else np.inf
             self._interval(fit, used, optima, chosen, (bootstrap, n_boot, seed), below)
-        doubt = Doubts()
-        fit.parameters = self._estimates(fit, doubt)
-        fit.reason = "; ".join(doubt.reasons) or None
-        fit.identified = fit.reason is None
+        self.conclude(fit, Doubts())
         fit.held_out = self._errors(fit, optima, held, hold_out)
         return fit
 
