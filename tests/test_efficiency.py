@@ -1,17 +1,14 @@
 """Appendix B against itself and against numbers that follow from the paper's constants."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
-from pipeline.laws import FORMULAS
 from pipeline.laws.algebra.efficiency import (
     Laws,
     compute_ratio,
     excess_compute,
     excess_steps,
-    loss_at_batch,
     minimum_compute,
     minimum_steps,
     size_ratio,
@@ -87,14 +84,14 @@ def test_the_stopping_bound():
     assert stop_bound(2.6, 2.6, 2.1e3, 0.76) == np.inf
 
 
-def test_loss_at_batch_solves_its_equation():
-    n, s = np.meshgrid(np.geomspace(1e6, 1e9, 5), np.geomspace(1e3, 1e6, 8))
-    points = pd.DataFrame({"n_params": n.ravel(), "steps": s.ravel()})
-    points["loss"] = (6.5e13 / points.n_params) ** 0.077 + (2.1e3 / points.steps) ** 0.76
-    l_n_s = FORMULAS["L_N_S"].fit(points, n_boot=0)
-    losses = np.geomspace(2, 8, 12)
-    b_crit = FORMULAS["B_crit"].fit(pd.DataFrame({"loss": losses, "b_crit": 2.1e8 / losses ** (1 / 0.21)}), n_boot=0)
-    for batch in (2.0**14, 2.0**19, 2.0**24):
-        loss = loss_at_batch(1e8, np.array([1e3, 1e4, 1e5]), batch, l_n_s, b_crit)
-        s_min = minimum_steps([1e3, 1e4, 1e5], batch, b_crit.predict(loss=loss))
-        assert loss == pytest.approx(l_n_s.predict(n_params=1e8, steps=s_min), rel=1e-9)
+@pytest.mark.parametrize("batch", [2.0**14, 2.0**19, 2.0**24])
+def test_loss_at_batch_solves_its_equation(batch):
+    steps = np.array([1e3, 1e4, 1e5])
+    loss = PAPER.loss_at_batch(1e8, steps, batch)
+    s_min = minimum_steps(steps, batch, PAPER.B_star / loss ** (1 / PAPER.alpha_B))
+    assert loss == pytest.approx((PAPER.N_c / 1e8) ** PAPER.alpha_N + (PAPER.S_c / s_min) ** PAPER.alpha_S, rel=1e-9)
+
+
+def test_far_below_the_critical_batch_the_loss_is_that_of_its_compute():
+    loss = PAPER.loss_at_batch(1e8, 1e9, 2.0**4)
+    assert loss == pytest.approx(float(PAPER.loss(1e8, 6e8 * 1e9 * 2.0**4)), rel=1e-4)

@@ -15,7 +15,7 @@ from pipeline.analysis.rows import extent, mean_over_seeds, plural, require, usa
 from pipeline.figures.drawing import Drawing, law_grid
 from pipeline.figures.laws import points_of, title_law
 from pipeline.figures.series import between, draw_means, shared_levels
-from pipeline.laws.algebra.efficiency import loss_at_batch
+from pipeline.laws.algebra.efficiency import Laws
 from pipeline.units import PF_DAY
 
 TITLE = "Performance at a fixed budget of compute or steps."
@@ -93,4 +93,4 @@ def _loss(n_params: object, budget: float, panel: str, batch: float, inputs: Inp
     """Return L(N) at a compute (PF-days) or a number of steps."""
     n_params = np.asarray(n_params, float)
     steps = budget if panel == "steps" else budget * PF_DAY / (6 * n_params * batch)
-    return loss_at_batch(n_params, steps, batch, inputs.laws["L_N_S"], inputs.laws["B_crit"])
+    return Laws.of(inputs.laws["L_N_S"], inputs.laws["B_crit"]).loss_at_batch(n_params, steps, batch)

@@ -10,6 +10,7 @@ S_min and C_min are what a batch far above, and far below, B_crit(L) would need.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,26 +37,6 @@ def minimum_steps(steps: ArrayLike, batch_tokens: ArrayLike, b_crit: ArrayLike) 
 def minimum_compute(flops: ArrayLike, batch_tokens: ArrayLike, b_crit: ArrayLike) -> Array:
     """Return C_min = C / (1 + B / B_crit): compute that a batch far below the critical one needs (Eq 5.5)."""
     return np.asarray(flops, dtype=float) / (1 + np.asarray(batch_tokens) / np.asarray(b_crit, dtype=float))
-
-
-def loss_at_batch(n_params: ArrayLike, steps: ArrayLike, batch_tokens: ArrayLike, l_n_s: Fit, b_crit: Fit) -> Array:
-    """Return the loss after S steps at batch B: Eq 5.6 with S_min of Eq 5.4 at that same loss, solved by bisection.
-
-    More loss means a smaller critical batch, so a larger S_min, so a smaller right side: the two sides cross once.
-    """
-    n, s, b = np.broadcast_arrays(*(np.asarray(one, dtype=float) for one in (n_params, steps, batch_tokens)))
-    low = l_n_s.predict(n_params=n, steps=s)  # S_min = S, the most that it can be
-    high = 10 * low
-    for _ in range(30):  # widen until the right side is below the left
-        short = l_n_s.predict(n_params=n, steps=minimum_steps(s, b, b_crit.predict(loss=high))) > high
-        if not short.any():
-            break
-        high = np.where(short, 2 * high, high)
-    for _ in range(100):
-        middle = (low + high) / 2
-        above = l_n_s.predict(n_params=n, steps=minimum_steps(s, b, b_crit.predict(loss=middle))) > middle
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return (low + high) / 2
 
 
 def stop_bound(loss_n_d: ArrayLike, loss_n: ArrayLike, S_c: float, alpha_S: float) -> Array:
@@ -165,14 +146,43 @@ class Laws:
         return self.C_c / (6 * self.N_c * self.B_star) * (1 + self.excess) ** (-1 / self.alpha_N) * scale
 
     def loss(self, n_params: ArrayLike, flops: ArrayLike) -> Array:
-        """L(N, C_min), implicit in L (Eq B.3), by bisection in ln L."""
+        """L(N, C_min), implicit in L (Eq B.3)."""
         n, c = np.broadcast_arrays(np.asarray(n_params, dtype=float), np.asarray(flops, dtype=float))
+        return self._meet(n, lambda batch: 6 * batch * self.S_c * n / c)
+
+    def loss_at_batch(
+        self, n_params: ArrayLike, steps: ArrayLike, batch_tokens: ArrayLike, sharpness: float = 1.0
+    ) -> Array:
+        """Return the loss after S steps at batch B: Eq 5.6 with S_min of Eq 5.4 at that same loss.
+
+        Parameters
+        ----------
+        n_params, steps, batch_tokens
+            Positive; they broadcast.
+        sharpness
+            Power of B_crit / B in S = S_min (1 + B_crit / B); 1 is Eq 5.4.
+
+        Examples
+        --------
+        >>> laws = Laws(alpha_N=0.08, N_c=1e11, alpha_S=0.6, S_c=300, alpha_B=0.21, B_star=1e6)
+        >>> laws.loss_at_batch(98_304, [10.0, 1000.0], 2048).round(2).tolist()
+        [10.75, 3.74]
+        """
+        n, s, b = np.broadcast_arrays(*(np.asarray(one, dtype=float) for one in (n_params, steps, batch_tokens)))
+        return self._meet(n, lambda batch: self.S_c * (1 + (batch / b) ** sharpness) / s)
+
+    def _meet(self, n: Array, ratio: Callable[[Array], Array]) -> Array:
+        """Solve L = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S for L, by bisection in ln L.
+
+        `ratio` gives S_c / S_min at a critical batch. More loss means a smaller critical batch, and so less on the right
+        side: the two sides cross once.
+        """
         floor = (self.N_c / n) ** self.alpha_N
         low, high = np.log(floor), np.log(floor) + 50.0
-        for _ in range(200):
+        for _ in range(60):  # to 5e-17 of ln L
             middle = (low + high) / 2
             batch = self.B_star / np.exp(middle / self.alpha_B)
-            above = floor + (6 * batch * self.S_c * n / c) ** self.alpha_S > np.exp(middle)
+            above = floor + ratio(batch) ** self.alpha_S > np.exp(middle)
             low, high = np.where(above, middle, low), np.where(above, high, middle)
         return np.exp((low + high) / 2)
 
