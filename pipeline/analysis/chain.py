@@ -144,11 +144,15 @@ class FrontierSearch:
 
     def vector(self, log_loss: Array, critical: Array | None) -> Array:
         """Return the law's vector for ln L of the rows and the vector of B_crit; NaN where no trend can be told."""
-        log_compute = self._log_compute(log_loss, critical)
+        nothing = np.full(len(self.law.parameters), np.nan)
+        with np.errstate(all="ignore"):
+            log_compute = self._log_compute(log_loss, critical)
+        if not np.isfinite(log_compute).all():  # a replicate of B_crit that is 0 or beyond any number
+            return nothing
         at = computes(log_compute)
         sizes, point = self.curves.best(log_compute, log_loss, at)
         if too_few_lead(sizes, point):
-            return np.full(len(self.law.parameters), np.nan)
+            return nothing
         told = np.isfinite(point.log_size)
         points = {
             "flops": np.exp(at[told]),

@@ -64,9 +64,20 @@ def curve_table(curve: pd.DataFrame, run: Run, status: str, n_train_tokens: int)
     for name in ("flops", "flops_context", "flops_head", "flops_all"):
         table[name] = getattr(counts, name) * table["n_tokens"]
     table["epochs"] = table["n_tokens"] / table["n_unique_tokens"]
-    table["final"] = table["step"] == table["step"].max()
-    table["best"] = np.arange(len(table)) == (int(table["loss"].argmin()) if table["loss"].notna().any() else -1)
+    table["final"], table["best"] = marks(table["step"].to_numpy(), table["loss"].to_numpy())
     return table
+
+
+def marks(step: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of one run's rows are its last, and which one has its lowest loss (none where it has no loss).
+
+    Examples
+    --------
+    >>> marks(np.array([0, 1, 2]), np.array([5.0, 4.0, 4.5]))
+    (array([False, False,  True]), array([False,  True, False]))
+    """
+    best = -1 if np.isnan(loss).all() else int(np.nanargmin(loss))
+    return step == step.max(), np.arange(len(step)) == best
 
 
 def gather(

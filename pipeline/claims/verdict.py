@@ -180,6 +180,8 @@ class Verdict:
     """One of VERDICTS."""
     reason: str
     """Every check in words."""
+    outcomes: tuple[Outcome, ...] = ()
+    """What each check found; none where none was made."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ class Claim:
             high=None if number.high is None else float(number.high),
             verdict=verdict,
             reason="; ".join(outcome.words for outcome in outcomes) + ".",
+            outcomes=tuple(outcomes),
         )
 
     def _open(self, reason: str) -> Verdict:

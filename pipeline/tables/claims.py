@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pandas as pd
 
 from pipeline.analysis.inputs import Inputs
@@ -20,7 +18,7 @@ COLUMNS = ("claim", "statement", "test", "paper", "quantity", "ours", "low", "hi
 def make(inputs: Inputs) -> Table:
     """Return a row a claim; whatever sweep, evaluation or law is not given leaves its claims open."""
     verdicts = [claim.decide(inputs) for claim in CLAIMS]
-    table = pd.DataFrame([asdict(verdict) for verdict in verdicts], columns=list(COLUMNS))
+    table = pd.DataFrame([{name: getattr(verdict, name) for name in COLUMNS} for verdict in verdicts])
     table = table.astype(dict.fromkeys(("ours", "low", "high"), float))
     counts = [f"{kind} {sum(verdict.verdict == kind for verdict in verdicts)}" for kind in VERDICTS]
     return Table(

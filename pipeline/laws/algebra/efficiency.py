@@ -174,8 +174,8 @@ class Laws:
     def _meet(self, n: Array, ratio: Callable[[Array], Array]) -> Array:
         """Solve L = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S for L, by bisection in ln L.
 
-        `ratio` gives S_c / S_min at a critical batch. More loss means a smaller critical batch, and so less on the right
-        side: the two sides cross once.
+        `ratio` gives S_c / S_min at a critical batch. More loss means a smaller critical batch, and so less on the
+        right side: the two sides cross once.
         """
         floor = (self.N_c / n) ** self.alpha_N
         low, high = np.log(floor), np.log(floor) + 50.0

@@ -1,0 +1,87 @@
+"""What is left to chance: the seed of a run, the windows of a test, the measurement of the gradient noise."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.laws.algebra.efficiency import Array
+from pipeline.plan.counts import count
+from pipeline.plan.run import Run
+from pipeline.power.size import REFERENCE
+
+
+def stream(seed: int, *names: str) -> np.random.Generator:
+    """Return the random numbers of an experiment for something in it: a run has the same in every sweep."""
+    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations, as parts of the loss where nothing else is said.
+
+    Parameters
+    ----------
+    between : float
+        Of a run as a whole: the paper's 0.02 nats in about 4, and what seeds differ by here.
+    by_size : float
+        Power of N that it grows with, from the reference size on: 0 in the paper.
+    within : float
+        Of what changes along a run besides.
+    memory : float
+        Correlation of that between evaluations that follow each other.
+    text : float
+        Of the loss between tokens at one place in different windows. Measured on runs of the preset `test`: 0.24.
+    alike : float
+        Part of that variance which two models share, since they read the same windows: 0.9 in the same runs.
+    corpus : float
+        Of a run on another text, besides what it is off as a whole.
+    scale : float
+        Gradient noise scale over B_crit.
+    scale_spread : float
+        Of the logarithm of a measured noise scale.
+    """
+
+    between: float = 0.004
+    by_size: float = 0.0
+    within: float = 0.001
+    memory: float = 0.8
+    text: float = 0.24
+    alike: float = 0.9
+    corpus: float = 0.002
+    scale: float = 1.0
+    scale_spread: float = 0.3
+
+    def errors(self, run: Run, n: int, seed: int) -> Array:
+        """Return what ln L is off at the n evaluations of a run."""
+        random = stream(seed, run.id)
+        size = self.between * (max(count(run).n_params, 1) / REFERENCE) ** self.by_size
+        whole, fresh = size * random.normal(), random.normal(size=n)
+        for k in range(1, n):
+            fresh[k] = self.memory * fresh[k - 1] + math.sqrt(1 - self.memory**2) * fresh[k]
+        return whole + self.within * fresh
+
+    def of_scale(self, run: Run, n: int, seed: int) -> Array:
+        """Return what the logarithm of a measured gradient noise scale is off at the n evaluations of a run."""
+        return self.scale_spread * stream(seed, run.id, "noise scale").normal(size=n)
+
+    def on_corpora(self, run: Run, corpora: Sequence[str], seed: int) -> Array:
+        """Return what a run is off on each text by itself, in ln L, (n_corpora, 1): nothing on the test text."""
+        errors = [0.0 if name == "test" else stream(seed, run.id, name).normal() for name in corpora]
+        return self.corpus * np.array(errors)[:, None]
+
+    def by_place(self, run: Run, n_steps: int, n_windows: Sequence[int], seed: int) -> Array:
+        """Return what ln L is off at each place of the context, (n_steps, n_corpora, n_ctx).
+
+        It is measured on so many windows of each corpus, which all runs of a context share. The mean over the context
+        is 0: the mean loss is what the curve says.
+        """
+        shape = (len(n_windows), run.n_ctx)
+        shared = stream(seed, f"windows of {run.n_ctx}").normal(size=shape)
+        own = stream(seed, run.id, "windows").normal(size=(n_steps, *shape))
+        errors = math.sqrt(self.alike) * shared + math.sqrt(1 - self.alike) * own
+        return self.text / np.sqrt(n_windows)[:, None] * (errors - errors.mean(-1, keepdims=True))
