@@ -19,6 +19,7 @@ from pipeline.laws import Fit
 from pipeline.laws.algebra.efficiency import Laws
 from pipeline.plan.run import Run
 from pipeline.plan.sweeps import Member
+from pipeline.power.tables import SweepTable
 from pipeline.power.world import World
 
 LAWS = Laws(alpha_N=0.08, N_c=1e11, alpha_S=0.6, S_c=300.0, alpha_B=0.2, B_star=1.2e6)
@@ -56,19 +57,19 @@ def member(d_model: int, batch: int, tokens: float, evaluations: int, seed: int 
 
 
 @cache
-def design(name: str) -> dict[str, list[Member]]:
-    """Return the sweeps of a design."""
+def design(name: str) -> dict[str, SweepTable]:
+    """Return the sweeps of a design in the planted world."""
     sizes = [
         member(width, 8, max(6e6, 2400 * width**2), 25, seed) for width, seeds in WIDTHS[name] for seed in range(seeds)
     ]
     tokens = {1: 2.5e6, 2: 3.5e6, 4: 4.5e6, 8: 6e6, 32: 1e7, 128: 2e7}
-    return {"sizes": sizes, "batches": [member(w, b, tokens[b], 60) for w in (32, 96) for b in tokens]}
+    sweeps = {"sizes": sizes, "batches": [member(w, b, tokens[b], 60) for w in (32, 96) for b in tokens]}
+    return {sweep: SweepTable(World(LAWS), sweep, members, 10**9) for sweep, members in sweeps.items()}
 
 
 def fit_chain(name: str, seed: int | None, n_boot: int) -> dict[str, Fit]:
     """Fit the laws of one simulated experiment in turn, as the workflow does; without a seed there is no noise."""
-    rng, world = None if seed is None else np.random.default_rng(seed), World(LAWS)
-    sweeps = {sweep: world.sweep(members, 10**9, rng) for sweep, members in design(name).items()}
+    sweeps = {sweep: table.measured(seed) for sweep, table in design(name).items()}
     laws: dict[str, Fit] = {}
     for law in ("B_crit", "L_N_S", *TRENDS):
         laws[law] = fit_law(law, Inputs.of(sweeps, laws=laws), n_boot, seed or 0)[0]

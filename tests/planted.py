@@ -276,7 +276,8 @@ def _shapes(few: bool) -> Members:
 
     for ratio, d_model in ((0.5, 100), (1, 90), (2, 78), (4, 64), (8, 50), (16, 36), (40, 24))[:: 3 if few else 1]:
         add("d_ff_ratio", make_run(2, d_model, n_head=1, d_ff=round(ratio * d_model)), math.log10(ratio / 2))
-    for n_layer, d_model in ((1, 90), (2, 64), (4, 46), (8, 32), (16, 22), (32, 16))[:: 2 if few else 1]:
+    more = () if few else ((3, 52), (6, 37))
+    for n_layer, d_model in (*((1, 90), (2, 64), (4, 46), (8, 32), (16, 22), (32, 16))[:: 2 if few else 1], *more):
         add("aspect", make_run(n_layer, d_model, n_head=1), math.log10(d_model / n_layer / 12))
     for d_model, n_layer in ((32, 8), (64, 2)) if few else ((32, 8), (64, 2), (128, 1)):
         for n_head in (1, 2, 4, 8, 16):

@@ -17,6 +17,8 @@ from pipeline.laws.algebra.efficiency import Laws
 from pipeline.laws.fitting.run_noise import run_noise
 from pipeline.plan.run import Run
 from pipeline.plan.sweeps import Member
+from pipeline.power.noise import Noise
+from pipeline.power.tables import SweepTable
 from pipeline.power.world import World
 
 LAWS = Laws(alpha_N=0.08, N_c=1e11, alpha_S=0.6, S_c=300.0, alpha_B=0.2, B_star=1.2e6)
@@ -31,13 +33,15 @@ def run(d_model: int, batch: int, tokens: float, seed: int = 0) -> Member:
 
 SIZES = [run(d_model, 8, max(6e6, 2400 * d_model**2)) for d_model in (24, 32, 40, 48, 64, 80, 96, 128, 160, 192)]
 BATCHES = [run(d_model, batch, 3e6 * batch**0.4) for d_model in (32, 96) for batch in (1, 2, 4, 8, 32, 128)]
+TABLES = {
+    name: SweepTable(World(LAWS), name, members, 10**9)
+    for name, members in {"sizes": SIZES, "batches": BATCHES}.items()
+}
 
 
 @cache
 def experiment(seed: int | None) -> Inputs:
-    rng = None if seed is None else np.random.default_rng(seed)
-    world = World(LAWS)
-    return Inputs.of({"sizes": world.sweep(SIZES, 10**9, rng), "batches": world.sweep(BATCHES, 10**9, rng)})
+    return Inputs.of({name: table.measured(seed) for name, table in TABLES.items()})
 
 
 def fits(seed: int | None, n_boot: int, names: tuple[str, ...]) -> dict:
@@ -108,15 +112,18 @@ def test_without_an_interval_of_b_crit_there_is_none_behind_it():
 def test_noise_of_a_planted_size_is_found():
     sizes = [run(d_model, 8, 2e7, seed) for d_model in (24, 32, 48, 64, 96, 128, 192, 256) for seed in range(4)]
     found = []
+    world = World(LAWS, noise=Noise(between=0.03, within=0.0))
+    sweep = SweepTable(world, "sizes", sizes, 10**9)
     for seed in range(5):
-        table = World(LAWS, between=0.01, within=0.0).sweep(sizes, 10**9, np.random.default_rng(seed))
+        table = sweep.measured(seed)
         rows = table[table.step > 50]
         run_index = pd.factorize(rows.run)[0]
         logs = (np.log(rows[name].to_numpy(float)) for name in ("n_params", "step", "loss"))
         noise = run_noise(*logs, run_index)
         assert 20 < noise.degrees < 32
         found.append(np.abs(noise.shift[0]))
-    assert np.mean(found) == pytest.approx(0.01, rel=0.15)
+    ends = sweep.table[sweep.table["final"]]["loss"]
+    assert np.mean(found) == pytest.approx(0.03 * np.sqrt((ends**-2.0).mean()), rel=0.15)
 
 
 @pytest.mark.slow

@@ -87,8 +87,11 @@ def test_every_claim_has_its_verdict_and_checks(made):
     rows = re.findall(r'<td><span class="verdict (\w+)">', made["page"])
     frame = pd.read_csv(made["root"] / "results" / "tables" / "claims.csv")
     kinds = {"holds": "holds", "does not hold at this scale": "fails", "cannot be decided here": "open"}
+    kinds |= {"out of reach of this preset": "beyond"}
+    assert set(kinds) == set(page.COLOURS) and "beyond" in rows and "open" in rows
     assert rows == [kinds[verdict] for verdict in frame.verdict]
     assert made["page"].count("<li>") == sum(reason.count("; ") + 1 for reason in frame.reason)
+    assert made["page"].count("What would decide it: ") == (frame.verdict == "cannot be decided here").sum()
 
 
 def test_figures_are_in_the_page_with_their_captions(made):

@@ -34,12 +34,17 @@ def _levels(given: Inputs) -> tuple[pd.DataFrame, pd.DataFrame]:
     return points, levels
 
 
-@check("exponent of B_crit in 1 / L", **near(1 / 0.21))
+@check("exponent of B_crit in 1 / L", "batches", **near(1 / 0.21))
 def exponent(given: Inputs) -> Number:
     return measure.derived(lambda p: 1 / p["alpha_B"], measure.law(given, "B_crit"))
 
 
-@check("B_crit of the larger model over that of the smaller at equal loss", 1 / SAME_CURVE, SAME_CURVE)
+@check(
+    "B_crit of the larger model over that of the smaller at equal loss",
+    "batches",
+    least=1 / SAME_CURVE,
+    most=SAME_CURVE,
+)
 def same_curve(given: Inputs) -> Number:
     _, levels = _levels(given)
     by_size = levels.pivot(index="loss", columns="n_params", values="b_crit").dropna()
@@ -49,7 +54,7 @@ def same_curve(given: Inputs) -> Number:
     return _ratio(np.log(larger / smaller))
 
 
-@check("gradient noise scale over B_crit at equal loss", 1 / ORDER, ORDER)
+@check("gradient noise scale over B_crit at equal loss", "batches", least=1 / ORDER, most=ORDER)
 def noise_scale(given: Inputs) -> Number:
     critical = measure.law(given, "B_crit")
     rows = measure.sweep(given, "batches")
@@ -64,17 +69,17 @@ def _ratio(logarithms: pd.Series) -> Number:
     return Number(*(None if part is None else math.exp(part) for part in measure.mean(logarithms)))
 
 
-@check("misfit of (S / S_min - 1)(E / E_min - 1) = 1 in tokens, relative", most=HYPERBOLA)
+@check("misfit of (S / S_min - 1)(E / E_min - 1) = 1 at each batch, relative", "batches", most=HYPERBOLA)
 def hyperbola(given: Inputs) -> Number:
     points, levels = _levels(given)
     rows = points.merge(levels[["n_params", "loss", "s_min", "e_min", "n"]], on=["n_params", "loss"])
-    rows = rows[(rows["n"] > 2) & (rows["steps"] > rows["s_min"])]
+    rows = rows[rows["n"] > 2]
     if rows["run"].nunique() < measure.LEAST_RUNS:
         raise Undecided(
             f"{rows['run'].nunique()} runs lie on hyperbolas with points to spare; {measure.LEAST_RUNS} are needed"
         )
-    predicted = rows["e_min"] * (1 + 1 / (rows["steps"] / rows["s_min"] - 1))
-    rows = rows.assign(residual=np.log(rows["tokens"] / predicted))
+    predicted = rows["s_min"] + rows["e_min"] / rows["batch_tokens"]
+    rows = rows.assign(residual=np.log(rows["steps"] / predicted))
     return measure.resampled(rows, ["residual"], measure.root_mean_square)
 
 
@@ -93,7 +98,8 @@ CLAIMS = (
         "At each loss, steps and tokens of different batch sizes lie on the hyperbola (S / S_min - 1)(E / E_min - 1) "
         "= 1.",
         paper="holds at each loss",
-        test="Root-mean-square misfit of ln E over all loss levels with more than two batch sizes, at most 10 %.",
+        test="Root-mean-square misfit of ln S, and so of ln E, at each batch, over all loss levels with more than two "
+        "batch sizes, at most 10 %.",
         checks=(hyperbola,),
     ),
 )

@@ -24,6 +24,8 @@ LEAST_RUNS = 4
 """Fewer runs have no interval by resampling (docs/paper.md, part 4)."""
 RESAMPLES = 400
 """Bootstrap samples over runs (docs/paper.md, part 4)."""
+FIXED_BATCH = 1.0
+"""The fixed batch over B_crit from which on C differs from C_min (docs/paper.md, part 4)."""
 SAME_TOKENS = 1.25
 """Models whose training tokens differ by more than this factor are not compared: that would measure training time
 (docs/paper.md, part 4)."""
@@ -46,6 +48,19 @@ def sweep(given: Inputs, name: str) -> pd.DataFrame:
         When the sweep is not given, or all of its runs diverged.
     """
     return _sound(given.sweeps, "sweep", name)
+
+
+def design(given: Inputs, name: str) -> pd.DataFrame:
+    """Return one row a run of a sweep, diverged or not: for what the plan says of it, not for its losses.
+
+    Raises
+    ------
+    Undecided
+        When the sweep is not given.
+    """
+    if name not in given.sweeps:
+        raise Undecided(f"the sweep {name} is not given")
+    return given.sweeps[name].drop_duplicates("run")
 
 
 def ends(given: Inputs, name: str) -> pd.DataFrame:
@@ -131,6 +146,23 @@ def _named(fit: Fit, draws: np.ndarray) -> dict[str, np.ndarray]:
         name: np.exp(column) if name in fit.log_parameters else column
         for name, column in zip(fit.parameters, draws.T, strict=True)
     }
+
+
+def require_fixed_batch(given: Inputs) -> None:
+    """Refuse what compares C with C_min where the fixed batch is so far below B_crit that the two are one.
+
+    Raises
+    ------
+    Undecided
+        When the batch of the sweep sizes over B_crit, mean on the frontier, is below `FIXED_BATCH`.
+    """
+    critical, frontier = law(given, "B_crit"), points(given, "L_C")
+    log_batch = np.log(ends(given, "sizes")["batch_tokens"].astype(float)).mean()
+    ratio = math.exp((log_batch - np.log(critical.predict(loss=frontier["loss"]))).mean())
+    if ratio < FIXED_BATCH:
+        raise Undecided(
+            f"the batch is {ratio:.2g} of B_crit, and so far below it C is C_min: a batch of B_crit is needed"
+        )
 
 
 # Samples

@@ -13,6 +13,9 @@ from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 from pipeline.laws import FORMULAS
 
+NOT_PROSE = ("code", "documentation", "tweets")
+"""Corpora of this repository that are no prose: shown beside the paper's kind of text, and not tested (docs/paper.md,
+claim 6)."""
 SAME_OFFSET = 0.05
 """Nats within which two offsets are the same: the width of the lines on Figures 8 and 24 (docs/paper.md, claim 6)."""
 FIRST_TOKENS = 4
@@ -38,8 +41,18 @@ def _losses(given: Inputs, name: str) -> pd.DataFrame:
 
 
 def _corpora(table: pd.DataFrame) -> list[str]:
+    """Return the texts that are tested: those of the paper's kind.
+
+    Raises
+    ------
+    Undecided
+        When there are none.
+    """
     known = {"run", "step", "test", "n_layer", "n_params", "final", "fitted"}
-    return [column for column in table.columns if column not in known]
+    found = [column for column in table.columns if column not in known and column not in NOT_PROSE]
+    if not found:
+        raise Undecided("there is no other prose")
+    return found
 
 
 def _farthest(numbers: list[Number], centre: float) -> Number:
@@ -54,13 +67,18 @@ def _converged(given: Inputs) -> pd.DataFrame:
     return table
 
 
-@check("slope of other losses against the test loss, the farthest from 1", **near(1.0))
+@check("slope of other losses against the test loss, the farthest from 1", "sizes", **near(1.0))
 def transfer_slope(given: Inputs) -> Number:
     table = _converged(given)
     return _farthest([measure.slope(table["test"], table[corpus]) for corpus in _corpora(table)], 1.0)
 
 
-@check("loss during training over converged models of equal test loss, the farthest", -SAME_OFFSET, SAME_OFFSET)
+@check(
+    "loss during training over converged models of equal test loss, the farthest",
+    "one_large",
+    least=-SAME_OFFSET,
+    most=SAME_OFFSET,
+)
 def transfer_by_phase(given: Inputs) -> Number:
     converged = _converged(given).groupby("n_params").mean(numeric_only=True).sort_values("test")
     during = _losses(given, "one_large")
@@ -76,7 +94,12 @@ def transfer_by_phase(given: Inputs) -> Number:
     return _farthest(away, 0.0)
 
 
-@check("change of other losses less the test loss in a decade of depth, the farthest", -SAME_OFFSET, SAME_OFFSET)
+@check(
+    "change of other losses less the test loss in a decade of depth, the farthest",
+    "transfer",
+    least=-SAME_OFFSET,
+    most=SAME_OFFSET,
+)
 def transfer_by_depth(given: Inputs) -> Number:
     table = _losses(given, "transfer")
     table = table[table["final"]]
@@ -106,7 +129,7 @@ def _sizes(given: Inputs) -> pd.DataFrame:
     return rows
 
 
-@check("growth of the exponent of the loss by position in a decade of N", least=0)
+@check("growth of the exponent of the loss by position in a decade of N", "sizes", least=0)
 def position_exponent_grows(given: Inputs) -> Number:
     x, y = [], []
     for _, rows in _sizes(given).groupby("run"):
@@ -119,7 +142,7 @@ def position_exponent_grows(given: Inputs) -> Number:
     return measure.slope(x, y)
 
 
-@check("change of the loss in a decade of N, of the position that gains least after the first", most=0)
+@check("change of the loss in a decade of N, of the position that gains least after the first", "sizes", most=0)
 def every_token_but_the_first_improves(given: Inputs) -> Number:
     rows = _sizes(given)
     last = int(rows["n_ctx"].iloc[0])
@@ -132,7 +155,7 @@ def every_token_but_the_first_improves(given: Inputs) -> Number:
     return max(gains, key=lambda number: number.value)
 
 
-@check("excess loss of short-context models on the first four tokens", most=0)
+@check("excess loss of short-context models on the first four tokens", "short", most=0)
 def short_context_wins_early(given: Inputs) -> Number:
     first = [
         rows[rows["position"] <= FIRST_TOKENS]
@@ -145,7 +168,9 @@ def short_context_wins_early(given: Inputs) -> Number:
     return measure.mean(measure.excess(*first)["excess"])
 
 
-@check("part of its gain that the loss has made, short range less long range, mean over checkpoints", least=0)
+@check(
+    "part of its gain that the loss has made, short range less long range, mean over checkpoints", "one_large", least=0
+)
 def short_range_is_learned_first(given: Inputs) -> Number:
     rows = measure.evaluations(given, "one_large")
     rows = rows[rows["corpus"] == "test"]

@@ -29,7 +29,7 @@ ALIKE = 2.0
 """Spreads within this factor of each other count as the same (docs/paper.md, claim 20)."""
 
 
-@check("relative standard deviation of final losses over schedules", most=NOISE_OF_SCHEDULES)
+@check("relative standard deviation of final losses over schedules", "schedules", most=NOISE_OF_SCHEDULES)
 def schedules_differ_by_noise(given: Inputs) -> Number:
     final = measure.ends(given, "schedules").drop_duplicates("run")
     large = final["lr_sum"] >= SUMMED_RATE * final["lr_sum"].max()
@@ -51,13 +51,13 @@ def _deviations(given: Inputs) -> pd.DataFrame:
     return final.loc[relative.index].assign(nats=relative * final["loss"])
 
 
-@check("standard deviation over seeds in nats", most=SEED_SPREAD * ROUGHLY)
+@check("standard deviation over seeds in nats", "sizes", most=SEED_SPREAD * ROUGHLY)
 def seed_spread(given: Inputs) -> Number:
     rows = _deviations(given)
     return measure.spread(float(rows["nats"] @ rows["nats"]), _freedom(rows))
 
 
-@check("spread over seeds of the larger half of the sizes over the smaller half", 1 / ALIKE, ALIKE)
+@check("spread over seeds of the larger half of the sizes over the smaller half", "sizes", least=1 / ALIKE, most=ALIKE)
 def seed_spread_by_size(given: Inputs) -> Number:
     rows = _deviations(given)
     sizes = np.sort(rows["n_params"].unique())

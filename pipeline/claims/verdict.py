@@ -4,6 +4,9 @@ A check measures one number with its 95 % interval and holds it against a range.
 inside the range, failed when all of it lies outside, and open when it lies across an end, when the number has no
 interval, or when what it is measured on is missing. A claim holds when all of its checks are met; one failed check is
 enough against it; otherwise it can't be decided here.
+
+Some claims are about ranges of size, compute or context that a small preset does not have. Such a claim is out of its
+reach, whatever its checks found. That follows from the design of the runs alone, never from their losses.
 """
 
 from __future__ import annotations
@@ -11,16 +14,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.analysis.inputs import Inputs
 from pipeline.analysis.rows import none_learned
+from pipeline.claims.price import factor, price
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOLDS = "holds"
 FAILS = "does not hold at this scale"
 OPEN = "cannot be decided here"
-VERDICTS = (HOLDS, FAILS, OPEN)
+OUT_OF_REACH = "out of reach of this preset"
+VERDICTS = (HOLDS, FAILS, OPEN, OUT_OF_REACH)
 
 REPLICATION = 1.3
 """A measured exponent within this factor of the paper's agrees with it.
@@ -133,6 +141,8 @@ class Check:
     least: float
     most: float
     measure: Callable[[Inputs], Number]
+    runs: tuple[str, ...] = ()
+    """The sweeps whose runs the number rests on: more of them narrow its interval."""
 
     def __call__(self, given: Inputs) -> Outcome:
         """Measure; what is missing is the reason of an open check."""
@@ -146,18 +156,22 @@ class Check:
         return replace(outcome, number=number)
 
 
-def check(what: str, least: float = -math.inf, most: float = math.inf) -> Callable[[Callable[[Inputs], Number]], Check]:
-    """Make a check of a function that measures its number; `least` and `most` bound the range, ends included.
+def check(
+    what: str, *runs: str, least: float = -math.inf, most: float = math.inf
+) -> Callable[[Callable[[Inputs], Number]], Check]:
+    """Make a check of a function that measures its number on the runs of some sweeps.
+
+    `least` and `most` bound the range, ends included.
 
     Examples
     --------
-    >>> @check("one", most=2)
+    >>> @check("one", "sizes", most=2)
     ... def one(given):
     ...     return exact(1.0)
     >>> one(Inputs.of()).words
     'one: 1.00, at most 2 as claimed'
     """
-    return lambda measure: Check(what, least, most, measure)
+    return lambda measure: Check(what, least, most, measure, runs)
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,8 @@ class Verdict:
     """One of VERDICTS."""
     reason: str
     """Every check in words."""
+    price: str = ""
+    """What would decide an open claim: the dearest of its open checks; empty for others."""
     outcomes: tuple[Outcome, ...] = ()
     """What each check found; none where none was made."""
 
@@ -193,6 +209,8 @@ class Claim:
     paper: str
     test: str
     checks: tuple[Check, ...]
+    reach: Callable[[Inputs], str | None] = lambda given: None
+    """What range the claim asks for and the design of the runs does not have; None where it has it."""
 
     def decide(self, given: Inputs) -> Verdict:
         """Test the claim on sweeps, evaluations and laws; what is missing leaves it open.
@@ -206,8 +224,9 @@ class Claim:
         if given.sweeps and all(none_learned(table) for table in given.sweeps.values()):
             return self._open("no run learned: no loss fell below its first value")
         outcomes = [check(given) for check in self.checks]
+        beyond = self._beyond(given)
         met = [outcome.met for outcome in outcomes]
-        verdict = FAILS if False in met else OPEN if None in met else HOLDS
+        verdict = OUT_OF_REACH if beyond else FAILS if False in met else OPEN if None in met else HOLDS
         shown = headline(outcomes)
         number = shown.number if shown and shown.number else Number(math.nan)
         return Verdict(
@@ -220,13 +239,44 @@ class Claim:
             low=None if number.low is None else float(number.low),
             high=None if number.high is None else float(number.high),
             verdict=verdict,
-            reason="; ".join(outcome.words for outcome in outcomes) + ".",
+            reason="; ".join([*[beyond] * bool(beyond), *(outcome.words for outcome in outcomes)]) + ".",
+            price=self._price(outcomes, given) if verdict == OPEN else "",
             outcomes=tuple(outcomes),
         )
 
+    def _price(self, outcomes: list[Outcome], given: Inputs) -> str:
+        """Say what would decide the open checks: the most expensive of them, and what lacks a number to begin with."""
+        priced, lacking = [], []
+        for check, outcome in zip(self.checks, outcomes, strict=True):
+            number = outcome.number
+            if outcome.met is not None:
+                continue
+            if number is None:
+                lacking.append(outcome.reason)
+            elif number.low is None or number.high is None:
+                lacking.append(f"more runs for an interval of {check.what}")
+            else:
+                tables = {name: table for name in check.runs if (table := _table(given, name)) is not None}
+                times = factor(number.value, number.low, number.high, check.least, check.most)
+                priced.append(price(check.what, times, tables))
+        words = [max(priced)[1]] if priced else []
+        return "; ".join([*words, *(f"first: {reason}" for reason in dict.fromkeys(lacking))])
+
+    def _beyond(self, given: Inputs) -> str | None:
+        try:
+            return self.reach(given)
+        except UserError:  # the sweep that would tell is not given: the checks say so
+            return None
+
     def _open(self, reason: str) -> Verdict:
         """Leave the claim open without a look at its checks."""
-        return Verdict(self.number, self.statement, self.test, self.paper, "", None, None, None, OPEN, f"{reason}.")
+        about = (self.number, self.statement, self.test, self.paper, "", None, None, None)
+        return Verdict(*about, OPEN, f"{reason}.", price=f"first: {reason}")
+
+
+def _table(given: Inputs, name: str) -> pd.DataFrame | None:
+    """Return the table of a sweep, or of its evaluations, which has the same columns of its runs."""
+    return given.sweeps.get(name, given.evaluations.get(name))
 
 
 def headline(outcomes: list[Outcome]) -> Outcome | None:

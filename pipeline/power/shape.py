@@ -51,10 +51,11 @@ class Shape:
             "aspect": run.d_model / (run.n_layer * run.n_reuse),
             "heads": run.d_model / run.n_head,
         }
+        one_layer = run.n_layer * run.n_reuse == 1
+        if one_layer:
+            del ratios["aspect"]  # what it lacks is depth, which has a cost of its own
         cost = sum(getattr(self, name) * math.log(ratio / BEST[name]) ** 2 for name, ratio in ratios.items())
-        if run.n_layer * run.n_reuse == 1:
-            cost += self.one_layer * math.log10(count(run).n_params / self.one_layer_from)
-        return cost
+        return cost + one_layer * self.one_layer * math.log10(count(run).n_params / self.one_layer_from)
 
 
 FIGURE_5 = Shape(feed_forward=0.0088, aspect=0.0045, heads=0.004, one_layer=0.04)

@@ -57,9 +57,9 @@ class SweepTable:
         )
         final, best, kept = (np.zeros(len(step), dtype=bool) for _ in range(3))
         status = []
-        for run, a, b in zip(self.runs, self.ends[:-1], self.ends[1:], strict=True):
+        for run, losses, a, b in zip(self.runs, self.losses, self.ends[:-1], self.ends[1:], strict=True):
             if seed is not None:
-                error = np.where(step[a:b] > 0, noise.errors(run, b - a, seed), 0.0)
+                error = np.where(step[a:b] > 0, noise.errors(run, losses.test, seed), 0.0)
                 loss[a:b] *= np.exp(error)
                 train[a:b] *= np.exp(error)
                 if run.noise:
@@ -109,7 +109,7 @@ class EvaluationTable:
             table["final"] = table["step"] == last
             table["n_tokens"] = table["step"] * run.batch_tokens
             tables.append(table.assign(sweep=name, label=member.label, fitted=member.fitted, entropy_rate=np.nan))
-            self.places.append(np.searchsorted(steps, evaluated))
+            self.places.append((losses.test, np.minimum(np.searchsorted(steps, evaluated), len(steps) - 1)))
         self.table = pd.concat(tables, ignore_index=True)
         self.ends = np.cumsum([0, *map(len, tables)])
 
@@ -119,9 +119,8 @@ class EvaluationTable:
             return self.table.copy()
         noise, n_corpora = self.world.noise, len(self.windows)
         loss = self.table["loss"].to_numpy().copy()
-        for run, places, a, b in zip(self.runs, self.places, self.ends[:-1], self.ends[1:], strict=True):
-            steps = len(evaluation_steps(run))
-            whole = noise.errors(run, steps, seed)[np.minimum(places, steps - 1)]
+        for run, (test, places), a, b in zip(self.runs, self.places, self.ends[:-1], self.ends[1:], strict=True):
+            whole = noise.errors(run, test, seed)[places]
             n_windows = [self._n_windows(run, name) for name in self.windows]
             error = noise.by_place(run, len(places), n_windows, seed) + noise.on_corpora(run, list(self.windows), seed)
             error = error + whole[:, None, None]

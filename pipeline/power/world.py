@@ -66,6 +66,8 @@ class World:
         Power of N that S_c grows with: with the paper's shared constants 0.
     batch_by_size : float
         Power of N that B_crit grows with at a given loss: 0 in the paper.
+    most : float
+        Most loss that a run has, over that of a uniform guess; infinite: curves follow the laws from the first step.
     """
 
     laws: Laws
@@ -79,6 +81,7 @@ class World:
     sharpness: float = 1.0
     delay: float = 0.0
     batch_by_size: float = 0.0
+    most: float = math.inf
 
     @classmethod
     def of_paper(
@@ -115,6 +118,7 @@ class World:
             overfitting=Overfitting(alpha_D=alpha_D, D_c=1e6 * text.limited ** (1 / alpha_D)),
             context=Context(n_ctx=n_ctx),
             shape=replace(FIGURE_5, one_layer_from=text.one_layer),
+            most=1.0,
         )
 
     def changed(self, change: Mapping[str, float]) -> World:
@@ -172,11 +176,11 @@ class World:
             test, train = self.overfitting.losses(run, converged, s_min, laws)
         factor = (1 + self.shape.cost(run)) * self.schedule.factor(run, rate_factor)
         guess = math.log(run.n_vocab)
-        test, train = (np.where(steps > 0, np.minimum(one * factor, guess), guess) for one in (test, train))
+        test, train = (np.where(steps > 0, np.minimum(one * factor, self.most * guess), guess) for one in (test, train))
         over_own = self.by_place(run, test).mean(-1)
         return Losses(over_own, train * over_own / test, b_crit, test)
 
     def by_place(self, run: Run, standard: Array) -> Array:
         """Return the test loss at each place of a run's context, (n_evaluations, n_ctx); see `Losses.standard`."""
         n_params = max(count(run).n_params, 1)
-        return np.minimum(self.context.by_place(standard, run, n_params), math.log(run.n_vocab))
+        return np.minimum(self.context.by_place(standard, run, n_params), self.most * math.log(run.n_vocab))

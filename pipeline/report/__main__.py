@@ -40,6 +40,7 @@ def contents(experiment: Experiment, results: Path, runs: Path, logs: Path) -> d
         "title": experiment.config["title"],
         "preset": experiment.preset,
         "claims": claims,
+        "colours": page.COLOURS,
         "counts": {kind: sum(row["verdict"] == kind for row in claims) for kind in page.COLOURS},
         "sections": {title: [blocks[name] for name in names] for title, names in placed.items()},
         "deviations": page.read_grid(results / "deviations.md"),

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from pipeline.claims.verdict import FAILS, HOLDS, OPEN
+from pipeline.claims.verdict import FAILS, HOLDS, OPEN, OUT_OF_REACH
 from pipeline.errors import UserError
 from pipeline.files import read_json, reading
 from pipeline.tables.table import text
@@ -36,7 +36,7 @@ PAGE_WIDTH = 1400
 """Pixels of a png as wide as a page: 7 inches at 200 dots (pipeline/style.py)."""
 AGAIN = "remove it, and start the workflow again"
 """What to do about a damaged figure or table."""
-COLOURS = {HOLDS: "holds", FAILS: "fails", OPEN: "open"}
+COLOURS = {HOLDS: "holds", FAILS: "fails", OPEN: "open", OUT_OF_REACH: "beyond"}
 """Verdict -> class of its cell."""
 
 

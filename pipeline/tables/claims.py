@@ -11,8 +11,8 @@ from pipeline.tables.table import Table
 
 TITLE = "The paper's claims, tested."
 
-COLUMNS = ("claim", "statement", "test", "paper", "quantity", "ours", "low", "high", "verdict", "reason")
-"""Columns: quantity is what `ours` is, low and high are the ends of its 95 % interval."""
+COLUMNS = ("claim", "statement", "test", "paper", "quantity", "ours", "low", "high", "verdict", "reason", "price")
+"""Columns: quantity is what `ours` is, low and high are the ends of its 95 % interval, price says what would decide."""
 
 
 def make(inputs: Inputs) -> Table:
@@ -27,6 +27,8 @@ def make(inputs: Inputs) -> Table:
         (
             f"{inputs.where} Of {len(verdicts)} claims: {', '.join(counts)}.",
             "A claim holds when the 95 % interval of each of its numbers lies within what is asked; it does not hold "
-            "at this scale when one lies outside; otherwise it cannot be decided here.",
+            "at this scale when one lies outside; otherwise it cannot be decided here, and `price` says what would "
+            "decide it: an interval halves with four times the runs. A claim that asks for a range of size, compute or "
+            "context which the preset does not have is out of its reach, whatever the numbers.",
         ),
     )

@@ -39,14 +39,14 @@ def minimum_compute(flops: ArrayLike, batch_tokens: ArrayLike, b_crit: ArrayLike
     return np.asarray(flops, dtype=float) / (1 + np.asarray(batch_tokens) / np.asarray(b_crit, dtype=float))
 
 
-def stop_bound(loss_n_d: ArrayLike, loss_n: ArrayLike, S_c: float, alpha_S: float) -> Array:
+def stop_bound(loss_n_d: ArrayLike, loss_n: ArrayLike, S_c: ArrayLike, alpha_S: ArrayLike) -> Array:
     """Return the least step at which early stopping can come: S_c / (L(N, D) - L(N, inf))^(1 / alpha_S) (Eq 5.7).
 
     Infinite where the data set costs no loss.
     """
     gap = np.maximum(np.asarray(loss_n_d, dtype=float) - np.asarray(loss_n, dtype=float), 0.0)
     with np.errstate(divide="ignore"):
-        return S_c / gap ** (1 / alpha_S)
+        return np.asarray(S_c, dtype=float) / gap ** (1 / np.asarray(alpha_S, dtype=float))
 
 
 def excess_compute(ratio: ArrayLike, alpha_N: float, alpha_S: float) -> Array:
