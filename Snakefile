@@ -10,10 +10,11 @@
     results/<preset>/points/<law>.parquet               the rows that it was fitted to, with residuals
     results/<preset>/figures/<figure>.{svg,png,csv}     a figure of the paper
     results/<preset>/tables/<table>.{csv,md}            a table of the paper
+    results/<preset>/power/<case>.json                  verdicts of simulated experiments in one world
 
 <corpus>, <tokens> and <run> end in a hash of all that can change them, so presets and figures share them.
 
-Targets: all (the default: figures and tables), figures, data, runs, evaluations, laws, tables, report, plan.
+Targets: all (the default: figures and tables), figures, data, runs, evaluations, laws, tables, report, plan, power.
 One stage again: snakemake --cores all figures --forcerun fit
 """
 
@@ -32,6 +33,7 @@ include: "rules/evaluate.smk"
 include: "rules/laws.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/power.smk"
 
 
 rule all:

@@ -11,6 +11,8 @@ from snakemake.logging import logger
 from pipeline.lock import record_host
 from pipeline.plan import catalog, cost, placement
 from pipeline.plan.imports import code_files
+from pipeline.power.cases import CASES
+from pipeline.power.design import sections
 from pipeline.train import finished
 
 RUNS = EXPERIMENT.runs
@@ -30,6 +32,7 @@ wildcard_constraints:
     law=r"\w+",
     figure=r"\w+",
     table=r"\w+",
+    case=r"\w+",
     corpus=r"[\w-]+",
     tokens=r"[\w-]+",
 
@@ -249,6 +252,9 @@ def sources(needs, preset):
         ],
         "laws": [f"results/{preset}/laws/{name}.json" for name in needs.laws],
         "points": [f"results/{preset}/points/{name}.parquet" for name in needs.points],
+        "cases": [
+            f"results/{preset}/power/{name}.json" for name in CASES if needs.cases
+        ],
     }
 
 
@@ -259,11 +265,12 @@ def options(needs, preset):
         "evaluations": "--evaluation",
         "laws": "--law",
         "points": "--points",
+        "cases": "--case",
     }
     return " ".join(
-        f"{kinds[kind]} {name}={path}"
+        f"{kinds[kind]} {Path(path).stem}={path}"
         for kind, paths in sources(needs, preset).items()
-        for name, path in zip(getattr(needs, kind), paths)
+        for path in paths
     )
 
 
@@ -312,6 +319,16 @@ def table_options(wildcards):
     return options(needs_of_table(wildcards), wildcards.preset)
 
 
+def priority_of_case(wildcards):
+    """Return the claims that are looked at in a world: where all are, it takes longest, and starts first."""
+    return 1 if CASES[wildcards.case].claim else 22
+
+
+def design_json(wildcards):
+    """Return what the runs of the claims follow from as JSON."""
+    return json.dumps(sections(config), sort_keys=True)
+
+
 # Code: what a job's module imports, so that an edit reruns what it can change
 
 
@@ -340,6 +357,11 @@ def code_of_figure(wildcards):
 def code_of_table(wildcards):
     """Return the code of one table."""
     return code_files("pipeline.tables.__main__", f"pipeline.tables.{wildcards.table}")
+
+
+def code_of_simulation(wildcards):
+    """Return the code of simulated experiments: worlds, fits, claims."""
+    return code_files("pipeline.power.__main__")
 
 
 def code_of_deviations(wildcards):

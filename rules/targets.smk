@@ -58,6 +58,13 @@ rule precision:
     localrule: True
 
 
+rule power:
+    """Simulate experiments with the preset's runs, and count how often the claims' verdicts are right, wrong and open."""
+    input:
+        f"results/{PRESET}/tables/power.md",
+    localrule: True
+
+
 rule plan:
     """Print what the preset costs: runs, tokens, FLOP and hours by sweep."""
     log:

@@ -36,7 +36,7 @@ CONFIG: dict[str, Any] = {
         "one_large": {"shape": [LARGEST], "tokens": LENGTH, "noise": True, "snapshots": 20},
         "data": {
             "shape": [[4, 256], [12, 768], [24, 1536], [48, 3072]],
-            "n_unique_tokens": [1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7, 6.4e7, 1.28e8, None],
+            "n_unique_tokens": [2.5e5, 5e5, 1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7, None],
             "batch_tokens": 2**13,
             "tokens": 1e12,
             "evaluations": 400,

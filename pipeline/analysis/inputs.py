@@ -14,6 +14,7 @@ import pandas as pd
 
 from pipeline.analysis import tables
 from pipeline.errors import UserError
+from pipeline.files import read_json, reading
 
 if TYPE_CHECKING:
     from pipeline.laws.fitting.fit import Fit
@@ -51,6 +52,8 @@ class Inputs:
     """Law -> its fit. A law that a figure can do without is asked for by `laws.get`."""
     points: Mapping[str, pd.DataFrame] = field(default_factory=lambda: Named("points"))
     """Law -> the rows that it was fitted to, with `residual` (ln of measured over predicted); none if it has none."""
+    cases: Mapping[str, dict[str, Any]] = field(default_factory=lambda: Named("case"))
+    """Simulated world -> what became of the claims there (`pipeline.power.simulate.outcomes`)."""
     preset: str = ""
     """Name of the experiment, for captions."""
     title: str = ""
@@ -68,13 +71,14 @@ class Inputs:
         evaluations: Mapping[str, pd.DataFrame] = {},
         laws: Mapping[str, Fit] = {},
         points: Mapping[str, pd.DataFrame] = {},
+        cases: Mapping[str, dict[str, Any]] = {},
         *,
         preset: str = "",
         title: str = "",
     ) -> Inputs:
-        """Make inputs from plain dicts of tables and fits."""
+        """Make inputs from plain dicts of tables, fits and simulated worlds."""
         named = Named("sweep", sweeps), Named("evaluation", evaluations), Named("law", laws), Named("points", points)
-        return cls(*named, preset, title)
+        return cls(*named, Named("case", cases), preset, title)
 
     @classmethod
     def read(
@@ -83,6 +87,7 @@ class Inputs:
         evaluations: Iterable[str] = (),
         laws: Iterable[str] = (),
         points: Iterable[str] = (),
+        cases: Iterable[str] = (),
         *,
         preset: str = "",
         title: str = "",
@@ -99,6 +104,7 @@ class Inputs:
             {name: tables.read(path, "evaluation", name, preset) for name, path in map(_named, evaluations)},
             {name: _read_law(path, name) for name, path in map(_named, laws)},
             {name: tables.read(path, "points", name, preset) for name, path in map(_named, points)},
+            {name: _read_case(path, name, preset) for name, path in map(_named, cases)},
             preset=preset,
             title=title,
         )
@@ -106,13 +112,13 @@ class Inputs:
     @classmethod
     def of_options(cls, options: argparse.Namespace) -> Inputs:
         """Read the files that the options of `add_options` name."""
-        given = options.sweep, options.evaluation, options.law, options.points
+        given = options.sweep, options.evaluation, options.law, options.points, options.case
         return cls.read(*given, preset=options.preset, title=options.title)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options that name a figure's or a table's inputs."""
-    for kind in ("sweep", "evaluation", "law"):
+    for kind in ("sweep", "evaluation", "law", "case"):
         parser.add_argument(f"--{kind}", action="append", default=[], metavar="NAME=FILE", help=f"a {kind}'s file")
     parser.add_argument("--points", action="append", default=[], metavar="LAW=FILE", help="the points of a law")
     parser.add_argument("--preset", default="", help="name of the experiment")
@@ -167,3 +173,15 @@ def _read_law(path: Path, name: str) -> Fit:
     if fit.law != name:
         raise UserError(f"{path}: holds the law {fit.law}, not {name}; {again}")
     return fit
+
+
+def _read_case(path: Path, name: str, preset: str) -> dict[str, Any]:
+    again = "remove it, and start the workflow again"
+    with reading(path, f"the simulated world {name}", again):
+        case = dict(read_json(path))
+        holds, of = case["case"], case["preset"]
+        if missing := {"experiments", "draws", "claims"} - case.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    if holds != name or (preset and of != preset):
+        raise UserError(f"{path}: holds the world {holds} of preset {of}, not {name} of preset {preset}; {again}")
+    return case

@@ -276,7 +276,8 @@ class Claim:
 
 def _table(given: Inputs, name: str) -> pd.DataFrame | None:
     """Return the table of a sweep, or of its evaluations, which has the same columns of its runs."""
-    return given.sweeps.get(name, given.evaluations.get(name))
+    tables = given.sweeps if name in given.sweeps else given.evaluations
+    return tables.get(name)
 
 
 def headline(outcomes: list[Outcome]) -> Outcome | None:

@@ -25,6 +25,8 @@ class Needs:
     """Laws whose points are read: the rows that they were fitted to, with residuals."""
     other_text: bool = False
     """Whether there must be text that was never trained on (the config's data/transfer)."""
+    cases: bool = False
+    """Whether the simulated worlds are read, all of `pipeline.power.cases`."""
 
 
 LAWS: dict[str, Needs] = {
@@ -101,10 +103,11 @@ TABLES: dict[str, Needs] = {
     ),
     "learning_rates": Needs(sweeps=("lr_scan",)),
     "precision": Needs(sweeps=("precision",)),
+    "power": Needs(cases=True),
 }
 """Table of the paper -> what it is made from."""
 
-EXTRAS = ("learning_rates", "precision", "validation")
+EXTRAS = ("learning_rates", "power", "precision", "validation")
 """Not in the paper: made when they are named, not with `all`."""
 
 

@@ -11,6 +11,17 @@ from pipeline.plan.sweeps import Member, runs_of_sweep
 
 SECTIONS = ("data", "model", "training", "learning_rate", "evaluation", "sweeps")
 """Parts of the config that a design follows from."""
+DATA = ("name", "vocabulary", "transfer", "min_train_tokens")
+"""What it takes of the section data."""
+
+
+def sections(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a config that a design follows from, with the sweeps that claims and their laws read."""
+    wanted = catalog.all_sweeps([catalog.TABLES["claims"]])
+    return {name: config[name] for name in SECTIONS} | {
+        "data": {name: config["data"][name] for name in DATA},
+        "sweeps": {name: sweep for name, sweep in config["sweeps"].items() if name in wanted},
+    }
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Design:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Design:
-        """Return the design of a config, of which `SECTIONS` are read.
+        """Return the design of a config, of which `sections` are read.
 
         Raises
         ------
@@ -37,8 +48,7 @@ class Design:
             For a wrong setting of a sweep; it names the sweep and the key.
         """
         data = config["data"]
-        names = sorted(catalog.all_sweeps([catalog.TABLES["claims"]]) & set(config["sweeps"]))
-        sweeps = {name: runs_of_sweep(name, config, data["name"]) for name in names}
+        sweeps = {name: runs_of_sweep(name, config, data["name"]) for name in sections(config)["sweeps"]}
         tokens = config["evaluation"]["tokens_per_corpus"]
         return cls(
             sweeps=sweeps,
