@@ -14,7 +14,7 @@ import pytest
 from pipeline.analysis.fit import NO_POINTS, fit_law
 from pipeline.analysis.inputs import Inputs
 from pipeline.claims import CLAIMS
-from pipeline.claims.verdict import OPEN
+from pipeline.claims.verdict import FAILS, HOLDS
 from pipeline.errors import UserError
 from pipeline.laws import FORMULAS
 from pipeline.plan import catalog
@@ -80,4 +80,4 @@ def test_a_table_is_made_or_says_why_not(table: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["diverged", "constant", "rounding"])
 def test_no_law_is_identified_and_no_claim_is_decided(kind: str) -> None:
     assert {name: law.reason for name, law in given(kind).laws.items() if law.identified} == {}
-    assert {claim.number for claim in CLAIMS if claim.decide(given(kind)).verdict != OPEN} == set()
+    assert {claim.number for claim in CLAIMS if claim.decide(given(kind)).verdict in (HOLDS, FAILS)} == set()
