@@ -1,5 +1,7 @@
 """What a run costs: seconds, memory, minutes and disk, known before it starts.
 
+Costs of time take the step after which a job begins: 0, or where a run branches off its trunk (`pipeline.plan.trunk`).
+
 The rates were read off runs on two cores of one kind of machine; the report compares them with what runs took. The
 seconds on a GPU are counted, not measured: no GPU was at hand.
 """
@@ -10,6 +12,7 @@ import math
 
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
+from pipeline.plan.steps import evaluation_steps, snapshot_steps
 
 CORE_GFLOPS = {
     "float32": {8: 36.0, 16: 83.0, 32: 111.0, 64: 123.0, 96: 128.0, 128: 131.0, 192: 131.0, 256: 114.0},
@@ -35,21 +38,21 @@ def core_gflops(run: Run) -> float:
     return known[below] ** (1 - part) * known[above] ** part
 
 
-def flops(run: Run) -> float:
-    """Return the FLOP of a run: training, and evaluation at a third of its cost a token."""
-    per_token = count(run).flops_all
-    evaluations = run.evaluations + (run.n_steps // run.evaluate_every if run.evaluate_every else 0)
-    return per_token * (run.n_steps * run.batch_tokens + evaluations * run.test_tokens / 3)
+def flops(run: Run, start: int = 0) -> float:
+    """Return the FLOP of a run after step `start`: training, and evaluation at a third of its cost a token."""
+    evaluations = sum(step >= start for step in evaluation_steps(run))
+    tokens = (run.n_steps - start) * run.batch_tokens
+    return count(run).flops_all * (tokens + evaluations * run.test_tokens / 3)
 
 
-def seconds(run: Run) -> float:
+def seconds(run: Run, start: int = 0) -> float:
     """Return the seconds that a run takes on one CPU core."""
-    return STARTUP_SECONDS + flops(run) / (core_gflops(run) * 1e9)
+    return STARTUP_SECONDS + flops(run, start) / (core_gflops(run) * 1e9)
 
 
-def minutes(run: Run) -> int:
+def minutes(run: Run, start: int = 0) -> int:
     """Return the minutes to allow a run: three times its cost, and ten more."""
-    return math.ceil(10 + 3 * seconds(run) / 60)
+    return math.ceil(10 + 3 * seconds(run, start) / 60)
 
 
 def memory_mb(run: Run) -> int:
@@ -75,11 +78,17 @@ def gpu_utilisation(weights: float) -> float:
     return GPU_UTILISATION * min(1.0, (weights / 1e8) ** 0.5)
 
 
-def gpu_seconds(run: Run) -> float:
+def gpu_seconds(run: Run, start: int = 0) -> float:
     """Return the seconds that a run takes on one GPU, by itself."""
-    return 20 + flops(run) / (GPU_FLOPS * gpu_utilisation(count(run).flops_all / 6))
+    return 20 + flops(run, start) / (GPU_FLOPS * gpu_utilisation(count(run).flops_all / 6))
 
 
 def disk_mb(run: Run) -> float:
     """Return what a run leaves on disk in MB: its final weights and snapshots in float32, and its curve."""
-    return 0.05 + 4e-6 * count(run).n_params_total * (1 + run.snapshots)
+    return 0.05 + 4e-6 * count(run).n_params_total * (1 + len(snapshot_steps(run)))
+
+
+def state_mb(run: Run) -> float:
+    """Return the size in MB of a run's whole state at its end: weights and moments, best weights, snapshots."""
+    copies = (3 if run.optimizer == "adamw" else 1) + (run.patience > 0) + len(snapshot_steps(run))
+    return 0.05 + 4e-6 * count(run).n_params_total * copies

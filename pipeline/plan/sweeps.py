@@ -221,6 +221,8 @@ def _check_whole(name: str, sweep: Mapping[str, Any], runs: list[Run]) -> None:
             )
     if any(mapping.get("epochs") for mapping in mappings) and not any(run.n_unique_tokens for run in runs):
         raise UserError(f"config: sweeps/{name}/epochs: they are of n_unique_tokens, which no run of the sweep has")
+    if any("cooldown" in mapping for mapping in mappings) and not any(run.schedule == "wsd" for run in runs):
+        raise UserError(f"config: sweeps/{name}/cooldown: it is of schedule wsd, which no run of the sweep has")
     stopping = [run for run in runs if run.patience]
     if stopping and all(run.evaluate_every > run.n_steps for run in stopping):
         run = max(stopping, key=lambda run: run.n_steps)
@@ -258,7 +260,8 @@ def _member(settings: dict[str, Any], config: Config, tokens_id: str) -> Member:
             raise UserError(f"batch_tokens: {batch_tokens:g} is less than one sequence, n_ctx {n_ctx}")
         fields_["batch_sequences"] = round(batch_tokens / n_ctx)
 
-    probe = Run(**fields_ | {"n_steps": 2, "warmup_steps": 0, "lr": 0.0, "n_unique_tokens": None, "patience": 0})
+    any_length = {"n_steps": 2, "warmup_steps": 0, "cooldown": 0.0, "n_unique_tokens": None, "patience": 0}
+    probe = Run(**fields_ | any_length | {"lr": 0.0})
     n_params = count(probe).n_params
     if "n_steps" not in fields_:
         length = _length(tokens, n_params)

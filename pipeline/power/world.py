@@ -21,7 +21,7 @@ from pipeline.laws.fitting.estimate import Array
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
 from pipeline.plan.sweeps import Member
-from pipeline.train.steps import evaluation_steps
+from pipeline.plan.steps import evaluation_steps
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pipeline.train.arrays import Arrays
 from pipeline.train.checkpoint import Progress
 from pipeline.train.clock import Clock
 from pipeline.train.optim import rate_at_step
-from pipeline.train.steps import evaluation_steps, snapshot_steps
+from pipeline.plan.steps import evaluation_steps, snapshot_steps
 
 DIVERGENCE_MARGIN = 0.5
 """A training loss this much above the initial test loss, in nats, is a sign of divergence."""
