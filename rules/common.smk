@@ -11,9 +11,11 @@ from snakemake.logging import logger
 from pipeline.lock import record_host
 from pipeline.plan import catalog, cost, placement
 from pipeline.plan.imports import code_files
+from pipeline.plan.trunk import parts
 from pipeline.train import finished
 
 RUNS = EXPERIMENT.runs
+TRUNKS = EXPERIMENT.trunks
 SWEEPS = EXPERIMENT.sweeps
 PRESET = EXPERIMENT.preset
 TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
@@ -32,6 +34,7 @@ wildcard_constraints:
     table=r"\w+",
     corpus=r"[\w-]+",
     tokens=r"[\w-]+",
+    step=r"\d+",
 
 
 # Corpora and tokens
@@ -42,14 +45,14 @@ def meta_of_corpus(name):
     return f"results/corpora/{EXPERIMENT.corpus_id(name)}/meta.json"
 
 
-BY_ID = ("corpus", "data set", "run")  # what has an id that follows the text
+BY_ID = ("corpus", "data set", "run", "trunk")  # what has an id that follows the text
 
 
 def of_config(kind, name, known):
     """Return what this config has under a name; an id may be another config's, or that of own text before an edit."""
     if name not in known:
         why = ", whose own text may have changed" if kind in BY_ID else ""
-        there = "" if kind == "run" else f"; there are {', '.join(known)}"
+        there = "" if kind in ("run", "trunk") else f"; there are {', '.join(known)}"
         raise WorkflowError(f"{name}: no {kind} of this config{why}{there}")
     return known[name]
 
@@ -107,44 +110,82 @@ def transfer_corpora(wildcards):
     ]
 
 
-# Runs and sweeps
+# Runs, their trunks, and sweeps
 
 
-def run_of_config(wildcards):
-    """Return a run."""
-    return of_config("run", wildcards.run, RUNS)
+def part_of_job(wildcards):
+    """Return the run that a job trains or evaluates, and the step that it begins after."""
+    if hasattr(wildcards, "trunk"):
+        trunk = of_config("trunk", wildcards.trunk, TRUNKS)
+        segments = {str(point): trunk.segment(point) for point in trunk.points}
+        return of_config("branch point of the trunk", wildcards.step, segments)
+    return parts(of_config("run", wildcards.run, RUNS), TRUNKS)[-1]
+
+
+def run_of_job(wildcards):
+    """Return the run that a job trains or evaluates."""
+    return part_of_job(wildcards).run
 
 
 def tokens_of_run(wildcards):
     """Return the token files that a run trains on."""
-    return f"results/tokens/{run_of_config(wildcards).tokens}/meta.json"
+    return f"results/tokens/{run_of_job(wildcards).tokens}/meta.json"
 
 
 def run_json(wildcards):
     """Return the run as JSON."""
-    return run_of_config(wildcards).to_json()
+    return run_of_job(wildcards).to_json()
+
+
+def state_file(trunk, step):
+    """Return the file of the state of a trunk after a step."""
+    return f"results/trunks/{trunk}/step-{step}.safetensors"
+
+
+def state_before(wildcards):
+    """Return the state that a segment of a trunk goes on from; the first one has none."""
+    start = part_of_job(wildcards).start
+    return state_file(wildcards.trunk, start) if start else []
+
+
+def state_of_run(wildcards):
+    """Return the state that a run branches off from; none for a run by itself.
+
+    None as well for a finished run whose state was removed: that is no reason to make either again.
+    """
+    run, start = part_of_job(wildcards)
+    state = Path(state_file(run.trunk_id, start))
+    files = ("curve.parquet", "model.safetensors")
+    trained = all(Path("results/runs", run.id, name).exists() for name in files)
+    return str(state) if start and (state.exists() or not trained) else []
 
 
 def priority_of_run(wildcards):
     """Return the run's cost: the longest starts first, so that no long run is left alone at the end."""
-    return max(1, round(cost.seconds(run_of_config(wildcards))))
+    return max(1, round(cost.seconds(*part_of_job(wildcards))))
+
+
+def priority_of_segment(wildcards):
+    """Return the cost of all that waits for a segment of a trunk, one thing after another, and its own."""
+    trunk = of_config("trunk", wildcards.trunk, TRUNKS)
+    return max(1, round(trunk.seconds(int(wildcards.step))))
 
 
 def memory_of_run(wildcards, attempt):
     """Return the memory of a run's job in MB: on a cluster two Snakemakes of 165 MB run in it as well."""
     memory = placement.host_mb if ON_GPUS else cost.memory_mb
-    return (memory(run_of_config(wildcards)) + 400) * attempt
+    return (memory(run_of_job(wildcards)) + 400) * attempt
 
 
 def minutes_of_run(wildcards, attempt):
     """Return the minutes that a run may take."""
     minutes = placement.gpu_minutes if ON_GPUS else cost.minutes
-    return minutes(run_of_config(wildcards)) * attempt
+    return minutes(*part_of_job(wildcards)) * attempt
 
 
 def cards_of_run(wildcards):
     """Return the GPUs that a run asks a cluster for."""
-    return placement.cards(run_of_config(wildcards)) if ON_GPUS else 0
+    return placement.cards(run_of_job(wildcards)) if ON_GPUS else 0
 
 
 def threads_of_run(wildcards):
@@ -154,7 +195,7 @@ def threads_of_run(wildcards):
 
 def share_of_run(wildcards):
     """Return the percent of a GPU that a run takes where runs share them (profiles/gpu), above 100 on several."""
-    run = run_of_config(wildcards)
+    run = run_of_job(wildcards)
     slots = placement.CARD_SLOTS * (placement.cards(run) - 1) + placement.card_slots(
         run
     )
@@ -169,7 +210,7 @@ def share_of_evaluation(wildcards):
 def group_of_run(wildcards):
     """Return the group of a run on a cluster: short runs share a job, a long one has its own."""
     seconds = cost.gpu_seconds if ON_GPUS else cost.seconds
-    return "train" if seconds(run_of_config(wildcards)) < 600 else wildcards.run
+    return "train" if seconds(*part_of_job(wildcards)) < 600 else wildcards.run
 
 
 def say_what_is_left_out():
@@ -196,7 +237,8 @@ def say_without_compiler():
     """Say that runs take longer than planned, where this machine trains them on its cores and has no C++ compiler."""
     from pipeline.engines import lease, native
 
-    trains = any(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
+    jobs = workflow.dag.needrun_jobs()
+    trains = any(job.rule.name in ("train", "trunk") for job in jobs)
     if trains and workflow.local_exec and not (lease.has_driver() or native.compiler()):
         logger.warning(
             "no C++ compiler (g++ or clang++; $CXX names another): torch trains the runs, and takes several times longer"

@@ -3,6 +3,13 @@
 In: token files. Out: results/runs/<run>/curve.parquet, the weights beside it. A run that is killed goes on from its last
 state in results/scratch/<run>. The token files are `ancient`: a run's id holds theirs, so a newer copy of the same
 tokens trains nothing again; and the trainer's code is not an input: a change of its meaning is a change of `Run.recipe`.
+
+Runs of schedule wsd that differ in their length alone share a trunk: results/trunks/<trunk>/step-<n>.safetensors is its
+whole state where a run branches off, made from the one before it. Where a run has a trunk is a matter of the config, and
+its files are the same without: so profiles/default does not rerun a job because its set of inputs is another one (what
+else a job is made from is in its parameters), and results/trunks may be removed at any time. The trainer finds the
+state by itself (`pipeline.train.branch`): the command of `train` is that of every run, a longer one too that comes later.
+
 A finished run that is lost with its group's job (Snakemake deletes the files of all when one fails) is put back from
 results/scratch/finished/<run>, which is emptied when a workflow starts and when it has succeeded.
 """
@@ -24,6 +31,7 @@ rule train:
     """Train one model."""
     input:
         tokens=ancient(tokens_of_run),
+        trunk=ancient(state_of_run),
     output:
         curve="results/runs/{run}/curve.parquet",
         weights="results/runs/{run}/model.safetensors",
@@ -55,6 +63,46 @@ rule train:
             --scratch results/scratch/{wildcards.run} \
             --finished results/scratch/finished/{wildcards.run} \
             --timing logs/timing/{wildcards.run}.json \
+            2>{log:q}
+        """
+
+
+rule trunk:
+    """Train what runs of different length have in common, to the next step at which one of them branches off.
+
+    In no group of a cluster, which would make one job of a whole trunk and all of its runs, one after another.
+    """
+    input:
+        tokens=ancient(tokens_of_run),
+        before=ancient(state_before),
+    output:
+        "results/trunks/{trunk}/step-{step}.safetensors",
+    log:
+        "logs/trunk/{trunk}-{step}.log",
+    benchmark:
+        "logs/trunk/{trunk}-{step}.jsonl"
+    wildcard_constraints:
+        trunk=r"[a-z]+-[\w-]+",
+    priority: priority_of_segment
+    conda:
+        "../environment.yml"
+    threads: threads_of_run
+    resources:
+        mem_mb=memory_of_run,
+        runtime=minutes_of_run,
+        gpu=cards_of_run,
+        gpu_share=share_of_run,
+    params:
+        run=run_json,
+    shell:
+        """
+        exec python -m pipeline.train \
+            --segment \
+            --run {params.run:q} \
+            --tokens "$(dirname {input.tokens:q})" \
+            --output {output:q} \
+            --scratch results/scratch/{wildcards.trunk}-{wildcards.step} \
+            --timing logs/timing/{wildcards.trunk}-{wildcards.step}.json \
             2>{log:q}
         """
 

@@ -105,7 +105,8 @@ def test_interrupted_and_continued_by_any_number_of_processes(way: str, tiny_run
     _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "state saved" in errors
-    progress, arrays, _ = checkpoint.load(state, run, "torch")
+    saved = checkpoint.load(state / checkpoint.FILE, run, "torch")
+    progress, arrays = saved.progress, saved.engine
     assert 0 < progress.step < run.n_steps
     assert arrays["weights/embedding"].shape == (64, 16)
     shutil.copytree(state, tmp_path / "scratch" / "one")
