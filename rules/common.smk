@@ -142,22 +142,33 @@ def state_file(trunk, step):
     return f"results/trunks/{trunk}/step-{step}.safetensors"
 
 
+def state_for(files, trunk, step):
+    """Return the state of a trunk that some files are made from; none where they begin at step 0.
+
+    None as well for files that are there and older than it, or there without it: it was removed and perhaps made again,
+    or there was no such branch point in the config of then. That is no reason to make the files again.
+    """
+    state = Path(state_file(trunk, step))
+    files = [Path(file) for file in files]
+    if all(file.exists() for file in files):
+        oldest = min(file.stat().st_mtime for file in files)
+        if not state.exists() or state.stat().st_mtime > oldest:
+            return []
+    return str(state) if step else []
+
+
 def state_before(wildcards):
-    """Return the state that a segment of a trunk goes on from; the first one has none."""
-    start = part_of_job(wildcards).start
-    return state_file(wildcards.trunk, start) if start else []
+    """Return the state that a segment of a trunk goes on from."""
+    trunk, start = wildcards.trunk, part_of_job(wildcards).start
+    return state_for([state_file(trunk, wildcards.step)], trunk, start)
 
 
 def state_of_run(wildcards):
-    """Return the state that a run branches off from; none for a run by itself.
-
-    None as well for a finished run whose state was removed: that is no reason to make either again.
-    """
+    """Return the state that a run branches off from."""
     run, start = part_of_job(wildcards)
-    state = Path(state_file(run.trunk_id, start))
-    files = ("curve.parquet", "model.safetensors")
-    trained = all(Path("results/runs", run.id, name).exists() for name in files)
-    return str(state) if start and (state.exists() or not trained) else []
+    names = ("curve.parquet", "model.safetensors")
+    files = [f"results/runs/{run.id}/{name}" for name in names]
+    return state_for(files, run.trunk_id, start)
 
 
 def priority_of_run(wildcards):

@@ -31,7 +31,7 @@ rule train:
     """Train one model."""
     input:
         tokens=ancient(tokens_of_run),
-        trunk=ancient(state_of_run),
+        trunk=state_of_run,
     output:
         curve="results/runs/{run}/curve.parquet",
         weights="results/runs/{run}/model.safetensors",
@@ -74,7 +74,7 @@ rule trunk:
     """
     input:
         tokens=ancient(tokens_of_run),
-        before=ancient(state_before),
+        before=state_before,
     output:
         "results/trunks/{trunk}/step-{step}.safetensors",
     log:
