@@ -129,7 +129,11 @@ def test_what_is_saved_is_loaded(tiny_run, tmp_path: Path) -> None:
     again = checkpoint.load(tmp_path / FILE, tiny_run(), "native")
     assert repr(again.progress) == repr(progress)
     assert again.snapshots.keys() == snapshots.keys()
-    for own, loaded in ((state, again.engine), (best, again.best), *((snapshots[k], again.snapshots[k]) for k in (1, 10))):
+    for own, loaded in (
+        (state, again.engine),
+        (best, again.best),
+        *((snapshots[k], again.snapshots[k]) for k in (1, 10)),
+    ):
         assert own.keys() == loaded.keys()
         assert all(np.array_equal(own[name], loaded[name]) for name in own)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from pipeline.errors import command
-from pipeline.plan.summary import render, sweep_costs, text_size
+from pipeline.plan.summary import render, sweep_costs, text_size, trunks_line
 
 
 @command
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     config = json.loads(options.config)
     print(render(sweep_costs(config), options.cores))
-    print(text_size(config["data"]))
+    print(trunks_line(config) + text_size(config["data"]))
 
 
 if __name__ == "__main__":

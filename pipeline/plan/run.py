@@ -207,8 +207,8 @@ class Run:
             raise UserError(f"warmup_steps: {self.warmup_steps} is not below n_steps {self.n_steps}")
         if self.schedule == "wsd" and self.warmup_steps >= self.branch_point:
             raise UserError(
-                f"cooldown: {self.cooldown} of {self.n_steps} steps begins after step {self.branch_point}, which is not "
-                f"above warmup_steps {self.warmup_steps}"
+                f"cooldown: {self.cooldown} of {self.n_steps} steps begins after step {self.branch_point}, not after "
+                f"the warmup, warmup_steps {self.warmup_steps}"
             )
         if self.patience and not self.evaluate_every:
             raise UserError("patience: early stopping needs evaluate_every above 0")

@@ -9,34 +9,37 @@ from pipeline.plan import cost
 from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
 from pipeline.plan.placement import gpu_hours
-from pipeline.plan.run import Run
-from pipeline.plan.sweeps import runs_of_sweep
+from pipeline.plan.trunk import Part, parts, trunk_of
 
 
 def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row a sweep: runs, tokens, FLOP (6 N tokens, and all), hours on one core, hours on one GPU, disk.
 
-    A run that several sweeps want is counted in the first of them. Sweeps that none of the wanted figures and tables
-    reads come last, with `wanted` False.
+    A run that several sweeps want is counted in the first of them, and so is each segment of a trunk. Sweeps that none
+    of the wanted figures and tables reads come last, with `wanted` False.
     """
-    rows, seen = [], set()
-    wanted = Experiment(config).wanted_sweeps
-    for name in sorted(config["sweeps"], key=lambda name: name not in wanted):
-        runs = [member.run for member in runs_of_sweep(name, config, config["data"]["name"])]
-        new: list[Run] = [run for run in runs if run not in seen]
+    rows: list[dict[str, Any]] = []
+    seen: set[Part] = set()
+    experiment = Experiment(config)
+    for name in sorted(experiment.sweeps, key=lambda name: name not in experiment.wanted_sweeps):
+        jobs = [parts(member.run, experiment.trunks) for member in experiment.sweeps[name]]
+        own = [job[-1] for job in jobs if job[-1] not in seen]
+        segments = [part for part in dict.fromkeys(part for job in jobs for part in job[:-1]) if part not in seen]
+        new = own + segments
         seen.update(new)
+        tokens = [(part.run.n_steps - part.start) * part.run.batch_tokens for part in new]
         rows.append(
             {
                 "sweep": name,
-                "wanted": name in wanted,
-                "runs": len(runs),
-                "new": len(new),
-                "tokens": sum(run.n_steps * run.batch_tokens for run in new),
-                "flops": sum(count(run).flops * run.n_steps * run.batch_tokens for run in new),
-                "flops_all": sum(cost.flops(run) for run in new),
-                "core_hours": sum(cost.seconds(run) for run in new) / 3600,
-                "gpu_hours": sum(gpu_hours(run) for run in new),
-                "disk_mb": sum(cost.disk_mb(run) for run in new),
+                "wanted": name in experiment.wanted_sweeps,
+                "runs": len(jobs),
+                "new": len(own),
+                "tokens": sum(tokens),
+                "flops": sum(count(part.run).flops * n for part, n in zip(new, tokens, strict=True)),
+                "flops_all": sum(cost.flops(*part) for part in new),
+                "core_hours": sum(cost.seconds(*part) for part in new) / 3600,
+                "gpu_hours": sum(gpu_hours(*part) for part in new),
+                "disk_mb": sum(cost.disk_mb(run) for run, _ in own) + sum(cost.state_mb(run) for run, _ in segments),
             }
         )
     return rows
@@ -55,6 +58,24 @@ def render(rows: Sequence[Mapping[str, Any]], cores: int) -> str:
     if others:
         lines += ["Only when asked for by name:", *map(_line, others)]
     return "\n".join(lines)
+
+
+def trunks_line(config: Mapping[str, Any]) -> str:
+    """Return what the trunks of the wanted sweeps save and what their states take on disk; without any, nothing."""
+    experiment = Experiment(config)
+    runs = {member.run: None for members in experiment.wanted_sweeps.values() for member in members}
+    sharing = [run for run in runs if trunk_of(run, experiment.trunks)]
+    if not sharing:
+        return ""
+    jobs = [parts(run, experiment.trunks) for run in sharing]
+    segments = {part for job in jobs for part in job[:-1]}
+    hours = sum(cost.seconds(*part) for part in segments.union(job[-1] for job in jobs)) / 3600
+    alone = sum(map(cost.seconds, sharing)) / 3600
+    states = _size(sum(cost.state_mb(run) for run, _ in segments))
+    return (
+        f"Trunks: {len({run.trunk_id for run in sharing})} for {len(sharing)} runs that differ in length, {hours:.3g} "
+        f"core-hours in place of {alone:.3g}, with {states} of states in results/trunks.\n"
+    )
 
 
 def text_size(data: Mapping[str, Any]) -> str:

@@ -1,10 +1,10 @@
 """Trunks: what wsd runs of different length have in common, trained once.
 
 Before its cooldown nothing that a wsd run does depends on its length: not its rates (`pipeline.train.optim`), not the
-steps at which it is looked at (`pipeline.plan.steps`). So runs that differ in their length alone (or in their cooldown)
-are one training up to the first of their branch points, and a run goes on from the state there to the bytes of one
-trained from nothing. Warmup belongs to the trunk: runs share one when it is a number of steps, `warmup_steps`, and not a
-part of their length.
+steps at which it is looked at (`pipeline.plan.steps`). So runs that differ in length and cooldown alone are one
+training up to the first of their branch points, and a run goes on from the state there to the bytes of one trained from
+nothing. The warmup belongs to the trunk: runs share one when it is a number of steps, `warmup_steps`, and not a part of
+their length.
 
 A trunk is trained in segments, one job each: from nothing to its first branch point, from there to the next, and so on.
 What a segment trains is a run as well, the one that ends at its branch point and has no cooldown.

@@ -20,8 +20,8 @@ from pipeline.laws.algebra.efficiency import Laws
 from pipeline.laws.fitting.estimate import Array
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
-from pipeline.plan.sweeps import Member
 from pipeline.plan.steps import evaluation_steps
+from pipeline.plan.sweeps import Member
 
 
 @dataclass(frozen=True)

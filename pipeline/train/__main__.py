@@ -10,7 +10,7 @@ diverges is a result: it is recorded with status `diverged`, and the exit code i
 A wsd run goes on from the last state of its trunk in results/trunks that it shares (`pipeline.plan.trunk`), and without
 one from nothing to the same bytes. States are made with --segment, from the run that ends where they are taken:
 
-    python -m pipeline.train --segment --run JSON --tokens DIR --output results/trunks/ID/step-80.safetensors --scratch DIR
+    python -m pipeline.train --segment --run JSON --tokens DIR --output results/trunks/ID/step-80.safetensors ...
 
 A run that wants several GPUs and has them is trained by as many processes (`pipeline.engines.distributed`). Each makes
 all steps with its share of every batch; the first writes the files.

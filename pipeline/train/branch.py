@@ -1,4 +1,4 @@
-"""The states of a trunk, from which runs branch off (`pipeline.plan.trunk`): step-<n>.safetensors in the trunk's folder.
+"""The states of a trunk, from which runs branch off (`pipeline.plan.trunk`): step-<n>.safetensors in its folder.
 
 A state is the one before the run is looked at after its step: whoever goes on looks, if the step is one of its own.
 """

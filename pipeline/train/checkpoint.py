@@ -1,10 +1,10 @@
 """The whole state of a run after some step, so that training goes on from there to the same bytes.
 
-It is one safetensors file: the engine's arrays, the best weights so far when the run stops early, and `Progress` as JSON
-in the metadata. A checkpoint, in the run's scratch folder, is what a killed run goes on from; a state of a trunk is what
-runs branch off from (`pipeline.train.branch`), and holds the snapshots so far as well. It is renamed into place, so there
-is always either the old state or the new one. Batches, learning rates and dropout are functions of the step, and need no
-state.
+It is one safetensors file: the engine's arrays, the best weights so far when the run stops early, and `Progress` as
+JSON in the metadata. A checkpoint, in the run's scratch folder, is what a killed run goes on from; a state of a trunk
+is what runs branch off from (`pipeline.train.branch`), and holds the snapshots so far as well. It is renamed into
+place, so there is always either the old state or the new one. Batches, learning rates and dropout are functions of the
+step, and need no state.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ With p the part of the steps after warmup that is done, in (0, 1], and f the sha
     step           1, 1/10, 1/100                              a third of the steps each
     wsd            1, then 1 - x^(1/2)                         x the part of the cooldown that is done
 
-wsd (warmup, stable, decay), with the cooldown of Hägele et al. 2024 (arXiv 2405.18392), is the one whose rates depend on
-the length of the run in its cooldown alone: what comes before is a trunk that runs share (`pipeline.plan.trunk`).
+wsd (warmup, stable, decay) has the cooldown of Hägele et al. 2024 (arXiv 2405.18392). Its rates depend on the length of
+the run in the cooldown alone: what comes before is a trunk that runs share (`pipeline.plan.trunk`).
 
 Rates are pure functions of the run and the step, so a resumed run needs no scheduler state.
 """

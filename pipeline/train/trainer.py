@@ -11,12 +11,12 @@ import numpy as np
 from pipeline.engines import Engine, Pending, StepResult
 from pipeline.engines.distributed import Group
 from pipeline.plan.run import Run
+from pipeline.plan.steps import evaluation_steps, snapshot_steps
 from pipeline.train import branch, checkpoint, results
 from pipeline.train.arrays import Arrays
 from pipeline.train.checkpoint import Progress, State
 from pipeline.train.clock import Clock
 from pipeline.train.optim import rate_at_step
-from pipeline.plan.steps import evaluation_steps, snapshot_steps
 
 DIVERGENCE_MARGIN = 0.5
 """A training loss this much above the initial test loss, in nats, is a sign of divergence."""
