@@ -165,15 +165,15 @@ def state_before(wildcards):
 
 def state_of_run(wildcards):
     """Return the state that a run branches off from."""
-    run, start = part_of_job(wildcards)
+    part = part_of_job(wildcards)
     names = ("curve.parquet", "model.safetensors")
-    files = [f"results/runs/{run.id}/{name}" for name in names]
-    return state_for(files, run.trunk_id, start)
+    files = [f"results/runs/{part.run.id}/{name}" for name in names]
+    return state_for(files, part.run.trunk_id, part.start)
 
 
 def priority_of_run(wildcards):
     """Return the run's cost: the longest starts first, so that no long run is left alone at the end."""
-    return max(1, round(cost.seconds(*part_of_job(wildcards))))
+    return max(1, round(part_of_job(wildcards).seconds))
 
 
 def priority_of_segment(wildcards):
@@ -191,7 +191,8 @@ def memory_of_run(wildcards, attempt):
 def minutes_of_run(wildcards, attempt):
     """Return the minutes that a run may take."""
     minutes = placement.gpu_minutes if ON_GPUS else cost.minutes
-    return minutes(*part_of_job(wildcards)) * attempt
+    part = part_of_job(wildcards)
+    return minutes(part.run, part.start) * attempt
 
 
 def cards_of_run(wildcards):
@@ -221,7 +222,8 @@ def share_of_evaluation(wildcards):
 def group_of_run(wildcards):
     """Return the group of a run on a cluster: short runs share a job, a long one has its own."""
     seconds = cost.gpu_seconds if ON_GPUS else cost.seconds
-    return "train" if seconds(*part_of_job(wildcards)) < 600 else wildcards.run
+    part = part_of_job(wildcards)
+    return "train" if seconds(part.run, part.start) < 600 else wildcards.run
 
 
 def say_what_is_left_out():

@@ -16,6 +16,7 @@ from test_workflow import ROOT, snakemake
 from pipeline.errors import UserError
 from pipeline.figures import fig06, fig23
 from pipeline.plan.experiment import Experiment
+from pipeline.plan.trunk import Part
 from pipeline.report import costs, deviations, page
 from pipeline.report.__main__ import main
 from pipeline.tables import claims, table2
@@ -125,9 +126,9 @@ def test_a_benchmark_that_could_not_be_measured_is_no_number(tmp_path):
     run = planted.make_run(2, 16)
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / f"{run.id}.jsonl").write_text('{"s": 1.5, "max_rss": "NA"}\n')
-    found = costs.record(run, tmp_path)
+    found = costs.record(Part(run), tmp_path)
     assert (found.seconds, found.memory, found.speed) == (1.5, None, None)
-    assert costs.record(planted.make_run(2, 24), tmp_path).seconds is None
+    assert costs.record(Part(planted.make_run(2, 24)), tmp_path).seconds is None
 
 
 def test_a_figure_that_was_not_drawn_is_named(made, tmp_path):

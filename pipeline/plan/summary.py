@@ -22,24 +22,22 @@ def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     seen: set[Part] = set()
     experiment = Experiment(config)
     for name in sorted(experiment.sweeps, key=lambda name: name not in experiment.wanted_sweeps):
-        jobs = [parts(member.run, experiment.trunks) for member in experiment.sweeps[name]]
-        own = [job[-1] for job in jobs if job[-1] not in seen]
-        segments = [part for part in dict.fromkeys(part for job in jobs for part in job[:-1]) if part not in seen]
-        new = own + segments
+        members = experiment.sweeps[name]
+        jobs = dict.fromkeys(part for member in members for part in parts(member.run, experiment.trunks))
+        new = [part for part in jobs if part not in seen]
         seen.update(new)
-        tokens = [(part.run.n_steps - part.start) * part.run.batch_tokens for part in new]
         rows.append(
             {
                 "sweep": name,
                 "wanted": name in experiment.wanted_sweeps,
-                "runs": len(jobs),
-                "new": len(own),
-                "tokens": sum(tokens),
-                "flops": sum(count(part.run).flops * n for part, n in zip(new, tokens, strict=True)),
-                "flops_all": sum(cost.flops(*part) for part in new),
-                "core_hours": sum(cost.seconds(*part) for part in new) / 3600,
-                "gpu_hours": sum(gpu_hours(*part) for part in new),
-                "disk_mb": sum(cost.disk_mb(run) for run, _ in own) + sum(cost.state_mb(run) for run, _ in segments),
+                "runs": len(members),
+                "new": sum(not part.segment for part in new),
+                "tokens": sum(part.tokens for part in new),
+                "flops": sum(count(part.run).flops * part.tokens for part in new),
+                "flops_all": sum(cost.flops(part.run, part.start) for part in new),
+                "core_hours": sum(part.seconds for part in new) / 3600,
+                "gpu_hours": sum(gpu_hours(part.run, part.start) for part in new),
+                "disk_mb": sum((cost.state_mb if part.segment else cost.disk_mb)(part.run) for part in new),
             }
         )
     return rows
@@ -67,11 +65,9 @@ def trunks_line(config: Mapping[str, Any]) -> str:
     sharing = [run for run in runs if trunk_of(run, experiment.trunks)]
     if not sharing:
         return ""
-    jobs = [parts(run, experiment.trunks) for run in sharing]
-    segments = {part for job in jobs for part in job[:-1]}
-    hours = sum(cost.seconds(*part) for part in segments.union(job[-1] for job in jobs)) / 3600
-    alone = sum(map(cost.seconds, sharing)) / 3600
-    states = _size(sum(cost.state_mb(run) for run, _ in segments))
+    jobs = dict.fromkeys(part for run in sharing for part in parts(run, experiment.trunks))
+    hours, alone = sum(part.seconds for part in jobs) / 3600, sum(map(cost.seconds, sharing)) / 3600
+    states = _size(sum(cost.state_mb(part.run) for part in jobs if part.segment))
     return (
         f"Trunks: {len({run.trunk_id for run in sharing})} for {len(sharing)} runs that differ in length, {hours:.3g} "
         f"core-hours in place of {alone:.3g}, with {states} of states in results/trunks.\n"

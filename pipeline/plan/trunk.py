@@ -24,7 +24,24 @@ class Part(NamedTuple):
     """What one job trains: the steps of a run after `start`."""
 
     run: Run
-    start: int
+    start: int = 0
+    segment: bool = False
+    """Whether it is a segment of a trunk: it ends in a state, and not in a curve."""
+
+    @property
+    def name(self) -> str:
+        """The name of the job's records: the id of the run, or of the trunk with the step of the state."""
+        return f"{self.run.trunk_id}-{self.run.n_steps}" if self.segment else self.run.id
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are trained on."""
+        return (self.run.n_steps - self.start) * self.run.batch_tokens
+
+    @property
+    def seconds(self) -> float:
+        """Seconds on one CPU core."""
+        return cost.seconds(self.run, self.start)
 
 
 def up_to(run: Run, step: int) -> Run:
@@ -64,13 +81,13 @@ class Trunk:
 
     def segment(self, step: int) -> Part:
         """Return what the job trains that ends at a step."""
-        return Part(up_to(self.runs[0], step), self.before(step))
+        return Part(up_to(self.runs[0], step), self.before(step), segment=True)
 
     def seconds(self, step: int) -> float:
         """Return the seconds from the start of a segment to the end of the last job that waits for it."""
         behind = [cost.seconds(run, step) for run in self.runs if run.branch_point == step]
         behind += [self.seconds(point) for point in self.points if self.before(point) == step]
-        return cost.seconds(*self.segment(step)) + max(behind, default=0.0)
+        return self.segment(step).seconds + max(behind, default=0.0)
 
 
 def shared_trunks(runs: Iterable[Run]) -> dict[str, Trunk]:
@@ -101,6 +118,6 @@ def parts(run: Run, trunks: Mapping[str, Trunk]) -> list[Part]:
     """
     trunk = trunk_of(run, trunks)
     if trunk is None:
-        return [Part(run, 0)]
+        return [Part(run)]
     points = [point for point in trunk.points if point <= run.branch_point]
     return [*map(trunk.segment, points), Part(run, run.branch_point)]
