@@ -20,7 +20,7 @@ from pipeline.plan.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ("test", "laptop", "h100", "paper", "validation")
-RUNS = (95, 165, 148, 214, 185)
+RUNS = (95, 167, 150, 216, 187)
 PART = (
     "a part of the steps, at least 0 and below 1, such as 0.05; a number of steps, as the paper's 3,000, is the key "
     "warmup_steps"
