@@ -37,7 +37,8 @@ def draw(inputs: Inputs) -> Drawing:
         colour, marker = style.SERIES[index % 8], style.MARKERS[index % 8]
         for k, run in enumerate(own.drop_duplicates(setting).itertuples()):
             steps, rates = _rates(run)
-            series = f"{name}, peak {run.lr_peak:.3g}"
+            length = f", {run.n_steps} steps" if ends.n_steps.nunique() > 1 else ""
+            series = f"{name}, peak {run.lr_peak:.3g}{length}"
             drawing.line("rate", series, steps, rates, colour=colour, width=0.9, label=None if k else name)
         means = mean_over_seeds(own.assign(lr_sum=own.lr_sum.round(12)), "lr_sum", by=setting)
         for decays, part in means.groupby("decays"):
