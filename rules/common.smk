@@ -115,9 +115,31 @@ def run_of_config(wildcards):
     return of_config("run", wildcards.run, RUNS)
 
 
-def tokens_of_run(wildcards):
+def tokens_until(made, run):
+    """Return the token files of a run as an input of the job that makes the file `made`.
+
+    A run's id holds theirs, so newer ones change nothing that is made, and ones that are gone are not missed: Snakemake
+    would make all runs again with them. Not before: to jobs that take a file as `ancient` Snakemake does not go on from
+    one that makes it again.
+    """
+    tokens = f"results/tokens/{run.tokens}/meta.json"
+    if not os.path.exists(made):
+        return tokens
+    return ancient(tokens) if os.path.exists(tokens) else []
+
+
+def tokens_of_training(wildcards):
     """Return the token files that a run trains on."""
-    return f"results/tokens/{run_of_config(wildcards).tokens}/meta.json"
+    return tokens_until(
+        f"results/runs/{wildcards.run}/curve.parquet", run_of_config(wildcards)
+    )
+
+
+def tokens_of_evaluation(wildcards):
+    """Return the token files that a run is evaluated on."""
+    return tokens_until(
+        f"results/runs/{wildcards.run}/evaluation.parquet", run_of_config(wildcards)
+    )
 
 
 def run_json(wildcards):

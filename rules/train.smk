@@ -1,8 +1,8 @@
 """Runs: one training of one model is one job.
 
 In: token files. Out: results/runs/<run>/curve.parquet, the weights beside it. A run that is killed goes on from its last
-state in results/scratch/<run>. The token files are `ancient`: a run's id holds theirs, so a newer copy of the same
-tokens trains nothing again; and the trainer's code is not an input: a change of its meaning is a change of `Run.recipe`.
+state in results/scratch/<run>. A finished run is not trained again for token files that are newer or gone, since its id
+holds theirs; and the trainer's code is not an input: a change of its meaning is a change of `Run.recipe`.
 A finished run that is lost with its group's job (Snakemake deletes the files of all when one fails) is put back from
 results/scratch/finished/<run>, which is emptied when a workflow starts and when it has succeeded.
 """
@@ -23,7 +23,7 @@ onsuccess:
 rule train:
     """Train one model."""
     input:
-        tokens=ancient(tokens_of_run),
+        tokens=tokens_of_training,
     output:
         curve="results/runs/{run}/curve.parquet",
         weights="results/runs/{run}/model.safetensors",
@@ -63,7 +63,7 @@ rule gather:
     """Collect the curves of a sweep in one table, with every way to count parameters and compute."""
     input:
         curves=curves_of_sweep,
-        tokens=ancient(TOKENS_META),
+        tokens=TOKENS_META,
         code=code_of_gathering,
     output:
         "results/{preset}/sweeps/{sweep}.parquet",
