@@ -77,8 +77,8 @@ def make(inputs: Inputs) -> Table:
     notes = [inputs.where]
     if len(points) >= 3:
         fit = FORMULAS["power"].fit(points.assign(run=[f"N = {x}" for x in points.x]), n_boot=0)
-        at_1e5 = float(fit.predict(x=1e5))
-        notes.append(f"Power law through the best rates: {at_1e5:.3g} (N / 1e5)^{fit.value('p'):.3f}.")
+        found = f"{float(fit.predict(x=1e5)):.3g} (N / 1e5)^{fit.value('p'):.3f}" if fit.found else fit.reason
+        notes.append(f"Power law through the best rates: {found}.")
     if one_rate:
         return Table(TITLE, table.drop(columns="lr_hidden"), tuple(notes))
     notes.append("Rates are those of embeddings, norms and biases; hidden matrices have lr_hidden times as much.")
