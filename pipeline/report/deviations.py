@@ -147,7 +147,7 @@ FACTS = (
     Fact("peak learning rate", KAPLAN_RATE, "", _rate,
          "Fitted to our sweep lr_scan: the paper's rule is for its batch."),
     Fact("learning rate of hidden matrices", ONE_RATE, "", _hidden_rate,
-         "In proportion to 1 / d_model, as in muP, one rate of the embeddings serves every width and shape."),
+         "As in muP: with Adam a wide hidden matrix wants a lower rate than a narrow one, an embedding does not."),
     Fact("schedule", "cosine to zero", "", _schedule, "Set so in the config."),
     Fact("optimizer", "Adam; Adafactor above 1e9 parameters", "",
          lambda e, _: " and ".join(sorted({_optimizer(run) for run in runs(e, "sizes")})),
