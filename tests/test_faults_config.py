@@ -53,6 +53,8 @@ RIGHT = {
     "training: {epochs: 1}": 92,
     "training: {seed: 99999999999999999999999}": 93,
     "learning_rate: {rule: kaplan}": 92,
+    "learning_rate: {rule: width, coefficient: 1.2e-2, width: 32, exponent: null, most: null}": 92,
+    mine("shape: [2, 18], lr_hidden: [0, 0.5, 1.0]"): 95,
     mine("shape: [2, 15]"): 93,
     mine("shape: [2, 64, 8], seed: [0, 0, 1]"): 94,
     mine("shape: [[2, 16], [2, 16]], lr: [0.001, 0.002], lr_factor: [1, 2]"): 95,
