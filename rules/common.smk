@@ -127,9 +127,32 @@ def run_of_job(wildcards):
     return part_of_job(wildcards).run
 
 
-def tokens_of_run(wildcards):
+def tokens_until(made, wildcards):
+    """Return the token files of a run as an input of the job that makes the file `made`.
+
+    A run's id holds theirs, so newer ones change nothing that is made, and ones that are gone are not missed: Snakemake
+    would make all runs again with them. Not before: to jobs that take a file as `ancient` Snakemake does not go on from
+    one that makes it again.
+    """
+    tokens = f"results/tokens/{run_of_job(wildcards).tokens}/meta.json"
+    if not os.path.exists(made):
+        return tokens
+    return ancient(tokens) if os.path.exists(tokens) else []
+
+
+def tokens_of_training(wildcards):
     """Return the token files that a run trains on."""
-    return f"results/tokens/{run_of_job(wildcards).tokens}/meta.json"
+    return tokens_until(f"results/runs/{wildcards.run}/curve.parquet", wildcards)
+
+
+def tokens_of_segment(wildcards):
+    """Return the token files that a segment of a trunk trains on."""
+    return tokens_until(state_file(wildcards.trunk, wildcards.step), wildcards)
+
+
+def tokens_of_evaluation(wildcards):
+    """Return the token files that a run is evaluated on."""
+    return tokens_until(f"results/runs/{wildcards.run}/evaluation.parquet", wildcards)
 
 
 def run_json(wildcards):

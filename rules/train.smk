@@ -1,17 +1,15 @@
 """Runs: one training of one model is one job.
 
 In: token files. Out: results/runs/<run>/curve.parquet, the weights beside it. A run that is killed goes on from its last
-state in results/scratch/<run>. The token files are `ancient`: a run's id holds theirs, so a newer copy of the same
-tokens trains nothing again; and the trainer's code is not an input: a change of its meaning is a change of `Run.recipe`.
-
-Runs of schedule wsd that differ in their length alone share a trunk: results/trunks/<trunk>/step-<n>.safetensors is its
-whole state where a run branches off, made from the one before it. Where a run has a trunk is a matter of the config, and
-its files are the same without: so profiles/default does not rerun a job because its set of inputs is another one (what
-else a job is made from is in its parameters), and results/trunks may be removed at any time. The trainer finds the
-state by itself (`pipeline.train.branch`): the command of `train` is that of every run, a longer one too that comes later.
-
+state in results/scratch/<run>. A finished run is not trained again for token files that are newer or gone, since its id
+holds theirs; and the trainer's code is not an input: a change of its meaning is a change of `Run.recipe`.
 A finished run that is lost with its group's job (Snakemake deletes the files of all when one fails) is put back from
 results/scratch/finished/<run>, which is emptied when a workflow starts and when it has succeeded.
+
+Runs of schedule wsd that differ in length and cooldown alone share a trunk: results/trunks/<trunk>/step-<n>.safetensors is
+its whole state where a run branches off, made from the one before it. Whether a run has a trunk depends on the config, and
+its files are the same without: it is not trained again for a state that is newer or gone, so results/trunks may be removed
+at any time. The trainer finds the state by itself (`pipeline.train.branch`).
 """
 
 
@@ -30,7 +28,7 @@ onsuccess:
 rule train:
     """Train one model."""
     input:
-        tokens=ancient(tokens_of_run),
+        tokens=tokens_of_training,
         trunk=state_of_run,
     output:
         curve="results/runs/{run}/curve.parquet",
@@ -73,7 +71,7 @@ rule trunk:
     In no group of a cluster, which would make one job of a whole trunk and all of its runs, one after another.
     """
     input:
-        tokens=ancient(tokens_of_run),
+        tokens=tokens_of_segment,
         before=state_before,
     output:
         "results/trunks/{trunk}/step-{step}.safetensors",
@@ -111,7 +109,7 @@ rule gather:
     """Collect the curves of a sweep in one table, with every way to count parameters and compute."""
     input:
         curves=curves_of_sweep,
-        tokens=ancient(TOKENS_META),
+        tokens=TOKENS_META,
         code=code_of_gathering,
     output:
         "results/{preset}/sweeps/{sweep}.parquet",

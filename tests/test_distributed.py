@@ -79,7 +79,8 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def run_of(tiny_run, **fields: object) -> Run:
-    return tiny_run(**{"n_layer": 2, "batch_sequences": 8, "n_steps": 40, "noise": True, "snapshots": 3} | fields)
+    base = {"n_layer": 2, "batch_sequences": 8, "n_steps": 40, "noise": True, "snapshots": 3, "lr_hidden": 0.5}
+    return tiny_run(**base | fields)
 
 
 @pytest.mark.parametrize("way", WAYS)

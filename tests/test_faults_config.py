@@ -53,6 +53,8 @@ RIGHT = {
     "training: {epochs: 1}": 95,
     "training: {seed: 99999999999999999999999}": 96,
     "learning_rate: {rule: kaplan}": 95,
+    "learning_rate: {rule: width, coefficient: 1.2e-2, width: 32, exponent: null, most: null}": 95,
+    mine("shape: [2, 18], lr_hidden: [0, 0.5, 1.0]"): 98,
     mine("shape: [2, 15]"): 96,
     mine("shape: [2, 64, 8], seed: [0, 0, 1]"): 97,
     mine("shape: [[2, 16], [2, 16]], lr: [0.001, 0.002], lr_factor: [1, 2]"): 98,

@@ -420,6 +420,8 @@ def test_fig22_shows_an_interval_where_a_schedule_has_seeds():
     both = drawn[drawn.n == 2]
     assert len(both) == 1
     assert both.low.iloc[0] < both.y.iloc[0] < both.high.iloc[0]
+    drawing = draw("fig22", inputs("fig22", schedules=pd.concat([table, again.assign(lr_hidden=0.5)])))
+    assert (rows(drawing, "loss", "cosine").n == 1).all()  # another rate of hidden matrices is another setting
 
 
 def test_fig24_has_a_series_a_corpus():

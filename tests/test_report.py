@@ -182,6 +182,19 @@ def test_deviations_follow_the_config():
     assert rate(kaplan) is None
 
 
+def test_rates_of_hidden_matrices_are_a_deviation():
+    def rates(settings: dict) -> list[str | None]:
+        found = {one.setting: one.here for one in deviations.deviations(Experiment(settings))}
+        return [found.get(name) for name in ("peak learning rate", "learning rate of hidden matrices")]
+
+    settings = config("laptop")
+    assert rates(settings)[1] is None
+    settings["learning_rate"] = {"rule": "width", "coefficient": 0.012, "width": 32}
+    assert rates(settings) == ["0.012 at every N", "0.167 to 2 times that of embeddings, norms and biases"]
+    settings["training"]["lr_hidden"] = 0.5
+    assert rates(settings)[1] == "0.5 times that of embeddings, norms and biases"
+
+
 # Snakemake's own report
 
 

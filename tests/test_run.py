@@ -95,6 +95,9 @@ def test_json_round_trip_and_is_canonical():
         ),
         ({"schedule": "wsd", "cooldown": 1.0}, "cooldown: 1.0 is outside 0.0 to 0.9999"),
         ({"dropout": 1.0}, "dropout: 1.0 is outside 0.0 to 0.9"),
+        ({"lr_hidden": -0.1}, "lr_hidden: -0.1 is outside 0.0 to 100000.0"),
+        ({"lr_hidden": float("nan")}, "lr_hidden: nan is outside"),
+        ({"lr_hidden": None}, "lr_hidden: None is not of type float"),
         ({"family": "lstm", "n_layer": 0}, "n_layer: 0 is below 1, the least of family"),
     ],
 )

@@ -31,7 +31,7 @@ def draw(inputs: Inputs) -> Drawing:
     require(ends, "schedules", "two schedules", 2, "schedule")
     ends["decays"] = (ends.lr <= NEAR_ZERO * ends.lr_peak) & (ends.warmup_steps > 0)
     # One setting of a schedule may have been run with several seeds.
-    setting = ["schedule", "lr_peak", "lr_final", "cooldown", "warmup_steps", "n_steps", "decays"]
+    setting = ["schedule", "lr_peak", "lr_hidden", "lr_final", "cooldown", "warmup_steps", "n_steps", "decays"]
     for index, (schedule, own) in enumerate(ends.groupby("schedule")):
         name = schedule.replace("_", " ")
         colour, marker = style.SERIES[index % 8], style.MARKERS[index % 8]

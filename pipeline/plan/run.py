@@ -91,6 +91,9 @@ class Run:
     """adamw or adafactor."""
     lr: float
     """Peak learning rate."""
+    lr_hidden: float = 1.0
+    """Learning rate of the hidden matrices (attention, feed-forward, an LSTM's gates) as a part of that of all other
+    weights (embeddings, norms, biases), which is the schedule's."""
     schedule: str = "cosine"
     """Shape of the learning rate after warmup: see `pipeline.train.optim`."""
     warmup_steps: int = 0
@@ -181,6 +184,7 @@ class Run:
                 raise UserError(f"{name}: {getattr(self, name)} is below {least}")
         for name, low, high in (
             ("lr", 0.0, 10.0),
+            ("lr_hidden", 0.0, 1e5),
             ("lr_final", 0.0, 1.0),
             ("cooldown", 0.0, 0.9999),
             ("dropout", 0.0, 0.9),
