@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -11,6 +13,7 @@ from snakemake.logging import logger
 from pipeline.lock import record_host
 from pipeline.plan import catalog, cost, placement
 from pipeline.plan.imports import code_files
+from pipeline.plan.progress import Progress, duration
 from pipeline.plan.trunk import parts
 from pipeline.train import finished
 
@@ -269,16 +272,63 @@ def refuse_without_slurm():
         )
 
 
-def say_without_compiler():
-    """Say that runs take longer than planned, where this machine trains them on its cores and has no C++ compiler."""
-    from pipeline.engines import lease, native
+def trains_on_cores():
+    """Return whether jobs of this workflow train on the cores of this machine."""
+    from pipeline.engines import lease
 
     jobs = workflow.dag.needrun_jobs()
     trains = any(job.rule.name in ("train", "trunk") for job in jobs)
-    if trains and workflow.local_exec and not (lease.has_driver() or native.compiler()):
+    return trains and workflow.local_exec and not lease.has_driver()
+
+
+def say_without_compiler():
+    """Say that runs take longer, where this machine trains them on its cores and has no C++ compiler."""
+    from pipeline.engines import native
+
+    if trains_on_cores() and not native.compiler():
         logger.warning(
             "no C++ compiler (g++ or clang++; $CXX names another): torch trains the runs, and takes several times longer"
         )
+
+
+def measured_speed(cores):
+    """Return how fast this machine trains on all cores; where other machines or cards train, what the plan assumes."""
+    if not trains_on_cores():
+        return cost.Speed()
+    logger.info("Measuring how fast this machine trains.")
+    precision = config["training"].get("precision", "float32")
+    command = [sys.executable, "-m", "pipeline.engines.speed", "--cores", str(cores)]
+    done = subprocess.run(
+        [*command, "--precision", precision], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise WorkflowError(done.stderr.strip())
+    return cost.Speed.from_json(done.stdout)
+
+
+def planned_seconds(job, speed):
+    """Return the seconds that a job takes by the plan."""
+    if job.rule.name in ("train", "trunk"):
+        part = part_of_job(job.wildcards)
+        return speed.seconds(part.run, part.start)
+    return cost.RULE_SECONDS.get(job.rule.name, 0.0)
+
+
+def say_how_long():
+    """Say at the start how long the workflow takes here, and after each job how much of its planned work is done."""
+    cores = workflow.resource_settings.cores or 1
+    speed = measured_speed(cores)
+    jobs = {
+        job.jobid: planned_seconds(job, speed) for job in workflow.dag.needrun_jobs()
+    }
+    progress = Progress(
+        {job: seconds for job, seconds in jobs.items() if seconds}, cores
+    )
+    if trains_on_cores():
+        logger.info(
+            f"By its plan this takes {duration(progress.planned())} on {cores} cores of this machine."
+        )
+    logger.addHandler(progress)
 
 
 def forget_finished():

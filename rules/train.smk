@@ -19,6 +19,7 @@ onstart:
     say_what_is_left_out()
     say_without_compiler()
     forget_finished()
+    say_how_long()
 
 
 onsuccess:

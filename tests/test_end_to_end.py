@@ -56,6 +56,8 @@ def finished(tmp_path_factory):
     assert "is cleared" in clear_lock(folder)
     done = run(folder, "figures")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"By its plan this takes .* on 2 cores of this machine", done.stderr)
+    assert "] 100 % of the planned work\n" in done.stderr
     return folder
 
 

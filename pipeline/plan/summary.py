@@ -9,15 +9,19 @@ from pipeline.plan import cost
 from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
 from pipeline.plan.placement import gpu_hours
+from pipeline.plan.progress import duration
 from pipeline.plan.trunk import Part, parts, trunk_of
 
 
-def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def sweep_costs(config: Mapping[str, Any], speed: cost.Speed | None = None) -> list[dict[str, Any]]:
     """Return a row a sweep: runs, tokens, FLOP (6 N tokens, and all), hours on one core, hours on one GPU, disk.
+
+    The core's are those of a `speed`, of the machine that `pipeline.plan.cost` was read off when None.
 
     A run that several sweeps want is counted in the first of them, and so is each segment of a trunk. Sweeps that none
     of the wanted figures and tables reads come last, with `wanted` False.
     """
+    speed = speed or cost.Speed()
     rows: list[dict[str, Any]] = []
     seen: set[Part] = set()
     experiment = Experiment(config)
@@ -35,7 +39,7 @@ def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "tokens": sum(part.tokens for part in new),
                 "flops": sum(count(part.run).flops * part.tokens for part in new),
                 "flops_all": sum(cost.flops(part.run, part.start) for part in new),
-                "core_hours": sum(part.seconds for part in new) / 3600,
+                "core_hours": sum(speed.seconds(part.run, part.start) for part in new) / 3600,
                 "gpu_hours": sum(gpu_hours(part.run, part.start) for part in new),
                 "disk_mb": sum((cost.state_mb if part.segment else cost.disk_mb)(part.run) for part in new),
             }
@@ -43,15 +47,20 @@ def sweep_costs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def render(rows: Sequence[Mapping[str, Any]], cores: int) -> str:
-    """Return the rows as a table, with the total of what is wanted and its minutes on `cores` cores."""
+def render(rows: Sequence[Mapping[str, Any]], cores: int, speed: cost.Speed | None = None) -> str:
+    """Return the rows as a table, with the total of what is wanted and its minutes on `cores` cores.
+
+    `speed` is what the rows were made with.
+    """
     wanted, others = ([row for row in rows if row["wanted"] == which] for which in (True, False))
     total = {key: sum(row[key] for row in wanted) for key in rows[0] if key != "sweep"} | {"sweep": "total"}
     lines = ["sweep        runs   new     tokens  FLOP (6ND)  FLOP (all)  core-hours   GPU-hours     disk"]
     lines += [_line(row) for row in [*wanted, total]]
-    hours = total["core_hours"] / cores
-    time = f"{60 * hours:.0f} minutes" if hours < 10 else f"{hours:,.0f} hours"
-    lines.append(f"{time} of training on {cores} cores like those that were measured (pipeline/plan/cost.py).")
+    machine = "like those that were measured for pipeline/plan/cost.py"
+    if speed is not None:
+        factors = " and ".join(f"{factor:.2f}" for factor in speed.factors.values())
+        machine = f"of this machine, which makes {factors} times the steps of the one that pipeline/plan/cost.py knows"
+    lines.append(f"{duration(3600 * total['core_hours'] / cores)} of training on {cores} cores {machine}.")
     lines.append(f"GPU-hours are of {cost.GPU_NAME}, at an assumed utilisation; small runs share the card.")
     if others:
         lines += ["Only when asked for by name:", *map(_line, others)]
