@@ -22,15 +22,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.errors import UserError
-from pipeline.laws.algebra.efficiency import Laws
-from pipeline.laws.command import remarks
-from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.fit import Fit, paired_draws
-from pipeline.laws.fitting.intervals import interval_ends
-from pipeline.laws.fitting.point_table import UNITS
-from pipeline.laws.formulas.chinchilla import best_split
-from pipeline.laws.formulas.optimum import Optimum
+from ...errors import UserError
+from ..algebra.efficiency import Laws
+from ..fitting.estimate import Array
+from ..fitting.fit import Fit, paired_draws
+from ..fitting.intervals import interval_ends
+from ..fitting.point_table import UNITS
+from ..formulas.chinchilla import best_split
+from ..formulas.optimum import Optimum
+from . import remarks
 
 SYMBOLS = {"n_params": "N", "n_tokens": "D", "batch_tokens": "B", "steps": "S", "loss": "L"}
 POWERS = {
@@ -256,7 +256,7 @@ def _target(fit: Fit) -> str:
 
 def _powers(laws: Sequence[str]) -> Rule:
     def rule(vectors: Sequence[Array], flops: Array) -> dict[str, Array]:
-        from pipeline.laws.formulas import FORMULAS
+        from ..formulas import FORMULAS
 
         values = {
             POWERS.get(law, "loss"): FORMULAS[law].evaluate(vector, {"flops": flops})

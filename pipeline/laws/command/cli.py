@@ -13,13 +13,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError, command
-from pipeline.files import write_json
-from pipeline.laws.command import remarks
-from pipeline.laws.command.allocate import allocate
-from pipeline.laws.command.compare import compare, table
-from pipeline.laws.command.gain import gain
-from pipeline.laws.command.options import (
+from ...errors import UserError, command
+from ...files import write_json
+from ..fitting.fit import NO_OPTIMUM, Fit, load_fit, short
+from ..fitting.law import Law, check_bootstrap
+from ..fitting.point_table import (
+    COUNTED,
+    INFINITE,
+    JSON_LINES,
+    UNITS,
+    read_points,
+)
+from . import remarks
+from .allocate import allocate
+from .compare import compare, table
+from .gain import gain
+from .options import (
     INPUTS,
     check_outputs,
     check_x,
@@ -35,18 +44,9 @@ from pipeline.laws.command.options import (
     numbers_as_values,
     warn_of_unit,
 )
-from pipeline.laws.command.predict import Prediction, predict, predict_table
-from pipeline.laws.command.table_file import check_table_name, write_table
-from pipeline.laws.command.terminal import emit, show
-from pipeline.laws.fitting.fit import NO_OPTIMUM, Fit, load_fit, short
-from pipeline.laws.fitting.law import Law, check_bootstrap
-from pipeline.laws.fitting.point_table import (
-    COUNTED,
-    INFINITE,
-    JSON_LINES,
-    UNITS,
-    read_points,
-)
+from .predict import Prediction, predict, predict_table
+from .table_file import check_table_name, write_table
+from .terminal import emit, show
 
 
 def read_fit(path: str) -> Fit:
@@ -72,7 +72,7 @@ def run_fit(options: argparse.Namespace) -> int:
     check_x(options.x, [law])
     check_outputs({"--out": options.out, "--plot": options.plot}, {"the points": options.points})
     if options.plot:
-        from pipeline.laws.command.plot import check_plot, plot
+        from .plot import check_plot, plot
 
         check_plot(options.plot)
     level = options.level / 100

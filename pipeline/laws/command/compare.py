@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.estimate import Array, widening
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.intervals import interval
-from pipeline.laws.fitting.law import Law, check_objective, split_largest
-from pipeline.laws.fitting.left_out import errors_left_out, folds_of_runs
-from pipeline.laws.fitting.point_table import check_names, check_points, choose_rows, complete, numbers, rename
+from ...errors import UserError
+from ..fitting.estimate import Array, widening
+from ..fitting.fit import Fit
+from ..fitting.intervals import interval
+from ..fitting.law import Law, check_objective, split_largest
+from ..fitting.left_out import errors_left_out, folds_of_runs
+from ..fitting.point_table import check_names, check_points, choose_rows, complete, numbers, rename
 
 COLUMNS = ("n_params", "n_tokens", "flops", "steps", "position")
 LARGEST = re.compile(r"\s*([^<>=!]+?)\s*=\s*(\d+)\s*")  # COLUMN=K

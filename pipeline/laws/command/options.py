@@ -10,10 +10,9 @@ from typing import Any, NoReturn
 
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.command.terminal import emit
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.point_table import (
+from ...errors import UserError
+from ..fitting.law import Law
+from ..fitting.point_table import (
     UNITS,
     choose_rows,
     drop_highest,
@@ -23,8 +22,9 @@ from pipeline.laws.fitting.point_table import (
     rename,
     strange_unit,
 )
-from pipeline.laws.formulas import FORMULAS
-from pipeline.laws.formulas.isoflop import IsoFLOP
+from ..formulas import FORMULAS
+from ..formulas.isoflop import IsoFLOP
+from .terminal import emit
 
 ABOUT = "Fit scaling laws to a table of runs, and use what was fitted: see docs/laws.md."
 A_TABLE = "a row a point: CSV, JSON lines or parquet"

@@ -11,13 +11,13 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from pipeline import style
-from pipeline.errors import UserError
-from pipeline.files import atomic_path
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.point_table import UNITS, complete, rename
-from pipeline.laws.formulas.isoflop import IsoFLOP, budgets
-from pipeline.laws.formulas.optimum import Optimum
+from ... import style
+from ...errors import UserError
+from ...files import atomic_path
+from ..fitting.fit import Fit
+from ..fitting.point_table import UNITS, complete, rename
+from ..formulas.isoflop import IsoFLOP, budgets
+from ..formulas.optimum import Optimum
 
 SUFFIXES = (".png", ".svg", ".pdf")
 SERIES = 9  # at most so many curves are drawn for a law of two inputs

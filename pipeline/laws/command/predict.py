@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.command import remarks
-from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.point_table import COUNTED, INFINITE, check_names, complete, in_units, numbers, rename
+from ...errors import UserError
+from ..fitting.estimate import Array
+from ..fitting.fit import Fit
+from ..fitting.point_table import COUNTED, INFINITE, check_names, complete, in_units, numbers, rename
+from . import remarks
 
 ENDS = ("low", "high", "run_low", "run_high")
 COLUMNS = ("predicted", *ENDS, "beyond", "note")

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.files import atomic_path
-from pipeline.laws.fitting.point_table import JSON_LINES
+from ...errors import UserError
+from ...files import atomic_path
+from ..fitting.point_table import JSON_LINES
 
 
 def check_table_name(option: str, path: str) -> None:

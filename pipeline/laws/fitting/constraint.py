@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import linalg
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.estimate import Array
+from ...errors import UserError
+from .estimate import Array
 
 if TYPE_CHECKING:
-    from pipeline.laws.fitting.law import Law
+    from .law import Law
 
 ROUNDING = 1e-12  # of a direction's numbers
 

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from pipeline.laws.fitting.progress import counted
+from .progress import counted
 
 OBJECTIVES = {
     "huber": "sum over points of w * Huber(ln y - ln f), quadratic up to delta",

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import Held
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.likelihood import deviance
+from . import estimate
+from .constraint import Held
+from .estimate import Array, Objective
+from .likelihood import deviance
 
 if TYPE_CHECKING:
-    from pipeline.laws.fitting.law import Law
+    from .law import Law
 
 CLEAR = 1.96  # an exponent nearer to zero than this many standard errors is not told apart from zero
 INVISIBLE = 1e-9  # a term whose share of the response is nowhere above this is at the edge: its coefficient is 0

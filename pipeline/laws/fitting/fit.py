@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pipeline.errors import UserError
-from pipeline.files import read_json, reading, write_json
-from pipeline.laws.fitting.intervals import interval_ends
-from pipeline.laws.fitting.terms import Beyond
+from ...errors import UserError
+from ...files import read_json, reading, write_json
+from .intervals import interval_ends
+from .terms import Beyond
 
 if TYPE_CHECKING:
-    from pipeline.laws.fitting.law import Law
+    from .law import Law
 
 NO_OPTIMUM = 3  # exit code
 FIXED = "fixed"

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import Held, check_constraints, hold
-from pipeline.laws.fitting.estimate import OBJECTIVES, Array, Objective, Solution
-from pipeline.laws.fitting.findings import FLAT, HIGH, LOW, Doubts, Settled, doubts, no_optimum, settle
-from pipeline.laws.fitting.fit import FIXED, Estimate, Fit
-from pipeline.laws.fitting.intervals import MISSING, interval_ends, least_draws
-from pipeline.laws.fitting.point_table import (
+from ...errors import UserError
+from . import estimate
+from .constraint import Held, check_constraints, hold
+from .estimate import OBJECTIVES, Array, Objective, Solution
+from .findings import FLAT, HIGH, LOW, Doubts, Settled, doubts, no_optimum, settle
+from .fit import FIXED, Estimate, Fit
+from .intervals import MISSING, interval_ends, least_draws
+from .point_table import (
     COUNTED,
     UNITS,
     check_names,
@@ -24,8 +24,8 @@ from pipeline.laws.fitting.point_table import (
     numbers,
     rename,
 )
-from pipeline.laws.fitting.resample import replicates
-from pipeline.laws.fitting.terms import Parameter, Term
+from .resample import replicates
+from .terms import Parameter, Term
 
 
 class Law:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, optimize, special, stats
 
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.estimate import Array, Model, Objective
+from . import estimate
+from .estimate import Array, Model, Objective
 
 REACH = 2.5  # standard errors to either side on the first try, doubled until the interval ends
 FARTHEST = 160.0  # an interval that goes on beyond so many is open

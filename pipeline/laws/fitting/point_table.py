@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.files import reading
+from ...errors import UserError
+from ...files import reading
 
 UNITS = {
     "n_params": "parameters",

@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import Held
-from pipeline.laws.fitting.draws import multipliers
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import doubts, no_optimum
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.forms import Axis
-from pipeline.laws.fitting.law import check_bootstrap, check_objective, describe_residuals, r_squared, take_draws
-from pipeline.laws.fitting.point_table import check_points, rename
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term
-from pipeline.laws.formulas.critical_batch import BEYOND, LEAST_BATCHES
+from ...errors import UserError
+from ..fitting import estimate
+from ..fitting.constraint import Held
+from ..fitting.draws import multipliers
+from ..fitting.estimate import Array, Objective
+from ..fitting.findings import doubts, no_optimum
+from ..fitting.fit import Fit
+from ..fitting.forms import Axis
+from ..fitting.law import check_bootstrap, check_objective, describe_residuals, r_squared, take_draws
+from ..fitting.point_table import check_points, rename
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term
+from .critical_batch import BEYOND, LEAST_BATCHES
 
 SCAN = ("n_params", "loss", "batch_tokens", "steps")
 

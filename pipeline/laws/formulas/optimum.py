@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import check_constraints
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import FLAT, Doubts
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.law import Law, check_bootstrap, check_objective, r_squared, take_draws
-from pipeline.laws.fitting.point_table import UNITS, check_names, check_points, complete, numbers, rename
-from pipeline.laws.fitting.terms import Parameter, plain
+from ...errors import UserError
+from ..fitting import estimate
+from ..fitting.constraint import check_constraints
+from ..fitting.estimate import Array, Objective
+from ..fitting.findings import FLAT, Doubts
+from ..fitting.fit import Fit
+from ..fitting.law import Law, check_bootstrap, check_objective, r_squared, take_draws
+from ..fitting.point_table import UNITS, check_names, check_points, complete, numbers, rename
+from ..fitting.terms import Parameter, plain
 
 
 @dataclass
