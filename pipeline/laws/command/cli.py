@@ -15,6 +15,7 @@ import pandas as pd
 
 from ...errors import UserError, command
 from ...files import write_json
+from ..fitting.extra import extra
 from ..fitting.fit import NO_OPTIMUM, Fit, load_fit, short
 from ..fitting.law import Law, check_bootstrap
 from ..fitting.point_table import (
@@ -72,6 +73,7 @@ def run_fit(options: argparse.Namespace) -> int:
     check_x(options.x, [law])
     check_outputs({"--out": options.out, "--plot": options.plot}, {"the points": options.points})
     if options.plot:
+        extra("matplotlib", f"--plot {options.plot}")
         from .plot import check_plot, plot
 
         check_plot(options.plot)

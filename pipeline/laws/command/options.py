@@ -27,6 +27,7 @@ from ..formulas.isoflop import IsoFLOP
 from .terminal import emit
 
 ABOUT = "Fit scaling laws to a table of runs, and use what was fitted: see docs/laws.md."
+INSTALLED = "scaling-laws"
 A_TABLE = "a row a point: CSV, JSON lines or parquet"
 INPUTS = ("n_params", "n_tokens", "n_unique_tokens", "flops", "steps", "position", "loss", "x")
 
@@ -55,9 +56,15 @@ def numbers_as_values(arguments: Sequence[str]) -> list[str]:
     return [f" {one}" if one.startswith("-") and is_number(one) else one for one in arguments]
 
 
+def program() -> str:
+    """Return how the command was started: `scaling-laws` where it is installed, else the module that Python ran."""
+    started = Path(sys.argv[0]).stem
+    return started if started == INSTALLED else f"python -m {__package__.rpartition('.')[0]}"
+
+
 def main_parser() -> argparse.ArgumentParser:
     """Return the parser of the five commands."""
-    parser = Parser(prog="python -m pipeline.laws", description=ABOUT)
+    parser = Parser(prog=program(), description=ABOUT)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     one = commands.add_parser("fit", help="fit a law to a table of points")

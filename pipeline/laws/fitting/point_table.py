@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from ...errors import UserError
 from ...files import reading
+from .extra import extra
 
 UNITS = {
     "n_params": "parameters",
@@ -77,9 +77,10 @@ def read_points(path: str | Path) -> pd.DataFrame:
 
 
 def _parquet(path: Path, data: bytes) -> pd.DataFrame:
+    arrow = extra("pyarrow", str(path))
     try:
         table = pd.read_parquet(io.BytesIO(data))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: is not a parquet file that can be read ({error})") from error
     if table.columns.nlevels > 1:
         raise UserError(f"{path}: its columns have {table.columns.nlevels} levels of names; one is needed")
