@@ -15,9 +15,10 @@ import pandas as pd
 
 from ...errors import UserError, command
 from ...files import write_json
+from ..fitting.estimate import MIDDLE
 from ..fitting.extra import extra
 from ..fitting.fit import NO_OPTIMUM, Fit, load_fit, short
-from ..fitting.law import Law, check_bootstrap
+from ..fitting.law import Law
 from ..fitting.point_table import (
     COUNTED,
     INFINITE,
@@ -25,6 +26,7 @@ from ..fitting.point_table import (
     UNITS,
     read_points,
 )
+from ..fitting.settings import check_bootstrap
 from . import remarks
 from .allocate import allocate
 from .compare import compare, table
@@ -78,7 +80,7 @@ def run_fit(options: argparse.Namespace) -> int:
 
         check_plot(options.plot)
     level = options.level / 100
-    check_bootstrap(options.bootstrap, options.n_boot, options.seed, level)
+    check_bootstrap(options.bootstrap, options.n_boot, options.seed, level, options.quantile)
     delta = find_delta(options.delta, options.objective, [law])
     fix, tie = find_numbers("--fix", options.fix), find_ties(options.tie)
     points, record = find_points(options, options.points, columns)
@@ -96,6 +98,7 @@ def run_fit(options: argparse.Namespace) -> int:
             fix=fix,
             tie=tie,
             level=level,
+            quantile=options.quantile,
         )
     fit.details |= record
     if options.plot:
@@ -134,6 +137,7 @@ def warn(fits: Sequence[Fit]) -> None:
 def summary(fit: Fit) -> str:
     """Return what a reader wants to know of a fit."""
     delta = f", delta {fit.delta:g}" if fit.delta is not None else ""
+    delta += f", quantile {fit.quantile:g}" if fit.quantile != MIDDLE else ""
     lines = [fit.formula(), f"({fit.equation})", "", fit.table(), ""]
     options = [f"--{key.replace('_', '-')}" for key in ("where", "drop_highest") if key in fit.details]
     left_out = f" ({fit.details['rows_left_out']} rows left out by {' and '.join(options)})" if options else ""
@@ -147,6 +151,9 @@ def summary(fit: Fit) -> str:
         lines.append(
             f"R^2 {fit.r_squared:.6g}; residuals of ln {fit.definition.response}: rms {fit.residuals['rms_ln']:.3g}"
         )
+    if fit.quantile != MIDDLE:
+        below = f"{fit.residuals['share_below']:.0%} of the points lie below the law"
+        lines.append(f"{below}: intervals are of this law, not of the runs' middle, and none is told of a new run")
     if fit.bootstrap.get("note"):
         lines.append(f"no interval: {fit.bootstrap['note']}")
     elif fit.bootstrap:

@@ -26,9 +26,10 @@ from ...errors import UserError
 from ..fitting.estimate import Array, widening
 from ..fitting.fit import Fit
 from ..fitting.intervals import interval
-from ..fitting.law import Law, check_objective, split_largest
+from ..fitting.law import Law, split_largest
 from ..fitting.left_out import errors_left_out, folds_of_runs
 from ..fitting.point_table import check_names, check_points, choose_rows, complete, numbers, rename
+from ..fitting.settings import check_objective
 
 COLUMNS = ("n_params", "n_tokens", "flops", "steps", "position")
 LARGEST = re.compile(r"\s*([^<>=!]+?)\s*=\s*(\d+)\s*")  # COLUMN=K
@@ -235,7 +236,7 @@ def _rms(values: Array) -> float:
 
 
 def _at_each_point(law: Law) -> bool:
-    return type(law).fit is Law.fit
+    return type(law).fit_points is Law.fit_points
 
 
 def _what(law: Law) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from ...errors import UserError
+from ..fitting.estimate import MIDDLE
 from ..fitting.law import Law
 from ..fitting.point_table import (
     UNITS,
@@ -84,7 +85,14 @@ def main_parser() -> argparse.ArgumentParser:
         "--degree", type=int, metavar="2|3", help="isoflop: of its polynomials; 2, a parabola, if not given"
     )
     one.add_argument("--level", type=float, default=95.0, help="of the intervals, in per cent (default 95)")
-    one.add_argument("--bootstrap", default="wild", help="wild (default) or pairs: how runs are resampled")
+    one.add_argument(
+        "--quantile",
+        type=float,
+        default=MIDDLE,
+        metavar="Q",
+        help="with 0.1 a point below the law counts as 9 above",
+    )
+    one.add_argument("--bootstrap", help="how runs are resampled: wild, or pairs, the default with --quantile")
     one.add_argument("--n-boot", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
     one.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     one.add_argument("--out", metavar="FILE", help="JSON file to write")

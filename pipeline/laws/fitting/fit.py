@@ -14,6 +14,7 @@ from scipy import stats
 
 from ...errors import UserError
 from ...files import read_json, reading, write_json
+from .estimate import MIDDLE
 from .intervals import interval_ends
 from .terms import Beyond
 
@@ -87,6 +88,7 @@ class Fit:
     fixed: dict[str, float] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
     level: float = 0.95
+    quantile: float = MIDDLE
 
     @property
     def found(self) -> bool:
@@ -147,11 +149,11 @@ class Fit:
 
         It has two parts: the spread of the runs' mean residuals, divided by runs less parameters since the fit took
         some of it, and what the points of a run are off besides. Laws that are fitted to optima have no runs of their
-        own.
+        own, and about a quantile runs do not spread alike to both sides.
         """
         means = self.residuals.get("mean_ln_by_run")
         degrees = self.n_runs - self.n_free
-        if not means or degrees < 1:
+        if not means or degrees < 1 or self.quantile != MIDDLE:
             return None
         between = float(np.mean(np.square(list(means.values()))))
         within = max(self.residuals["rms_ln"] ** 2 - between, 0.0)
