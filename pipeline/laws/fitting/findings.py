@@ -48,7 +48,8 @@ class Doubts:
 
     def add(self, reason: str, ends: dict[str, Iterable[str]] | None = None) -> None:
         """Note one more."""
-        self.reasons.append(reason)
+        if reason not in self.reasons:
+            self.reasons.append(reason)
         for name, which in (ends or {}).items():
             self.open.setdefault(name, set()).update(which)
 
@@ -202,7 +203,9 @@ def doubts(
     for k, (rest, _, _) in at.without.items():
         if not needed(at, k, y, objective):
             kept = {term.exponent for other, term in enumerate(law.terms) if other not in rest.gone}
-            names = ", ".join(name for name in (law.terms[k].coefficient, law.terms[k].exponent) if name)
-            said = f"boundary: the points don't need the term of {names}; without it they are fitted as well"
-            found.add(said, left_out(k, kept))
+            lost = sorted(rest.gone - at.held.gone)
+            names = [name for one in lost for name in (law.terms[one].coefficient, law.terms[one].exponent) if name]
+            said = f"boundary: the points don't need the term of {', '.join(names)}; without it they are fitted as well"
+            for one in lost:
+                found.add(said, left_out(one, kept))
     return found

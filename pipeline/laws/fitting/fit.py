@@ -121,6 +121,8 @@ class Fit:
     def predict(self, **inputs: ArrayLike) -> np.ndarray:
         """Return the law's response at given inputs, which are named as the columns are and broadcast.
 
+        A law of whole curves takes all rows of a run together, and `run` where there are several.
+
         Examples
         --------
         >>> import pandas as pd
@@ -203,7 +205,9 @@ class Fit:
         array([-1.,  0.,  3.])
         """
         found = {}
-        for name, value in self._arrays(inputs).items():
+        arrays = self._arrays(inputs)
+        for name in self.definition.inputs:
+            value = arrays[name]
             low, high = self.ranges.get(name, (np.nan, np.nan))
             with np.errstate(all="ignore"):
                 below = np.where(value < low * (1 - 1e-9), np.log10(value / low), 0.0)
@@ -219,7 +223,10 @@ class Fit:
             if name not in inputs:
                 raise UserError(f"{self.law}: {name} is needed (inputs: {', '.join(needed)})")
         arrays = np.broadcast_arrays(*(np.asarray(inputs[name], dtype=float) for name in needed))
-        return dict(zip(needed, arrays, strict=True))
+        known = dict(zip(needed, arrays, strict=True))
+        if self.definition.whole_curves:
+            known |= {name: np.asarray(inputs[name]) for name in ("run", "schedule") if name in inputs}
+        return known
 
     def _values(self, vectors: np.ndarray, inputs: dict[str, ArrayLike]) -> np.ndarray:
         arrays = self._arrays(inputs)

@@ -50,6 +50,8 @@ class Law:
         Which parameters stand together, in the order of the model's coordinates; empty for laws that are no formula.
     signed : bool
         Whether exponents may be zero or negative.
+    whole_curves : bool
+        Whether a row depends on the rows of its run before it, so that only all of them together can be predicted.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Law:
     may_be_constant: tuple[str, ...] = ()
     terms: tuple[Term, ...] = ()
     signed: bool = False
+    whole_curves: bool = False
 
     # What a law defines ------------------------------------------------------------------------------------------
 
@@ -89,6 +92,18 @@ class Law:
     def choose_columns(self, points: pd.DataFrame, columns: Mapping[str, str] | None) -> dict[str, str]:
         """Return the mapping of the law's column names to the table's, for laws that take any column."""
         return dict(columns or {})
+
+    def inputs_of(self, points: pd.DataFrame) -> dict[str, Array]:
+        """Return what `Fit.predict` takes, of points that `prepare` made."""
+        return {column: points[column].to_numpy(dtype=float) for column in self.inputs}
+
+    def spans(self, points: pd.DataFrame) -> dict[str, list[float]]:
+        """Return the least and the greatest value of each input that was fitted; what lies outside is extrapolated."""
+        return {name: [float(points[name].min()), float(points[name].max())] for name in self.inputs}
+
+    def unsaid(self, inputs: Mapping[str, Array]) -> list[str | None]:
+        """Return why the law says nothing of a row of inputs, of each; None where it does."""
+        return [None] * len(next(iter(inputs.values())))
 
     def vanished(self, k: int) -> str:
         """Say that term k has vanished at the optimum."""
@@ -249,7 +264,7 @@ class Law:
         fit = self._empty(chosen, kept, runs, columns)
         fit.level, fit.fixed, fit.tied = level, how.fix, how.tie
         fit.details = {"derived": derived} if derived else {}
-        fit.ranges = {name: [float(kept[name].min()), float(kept[name].max())] for name in self.inputs}
+        fit.ranges = self.spans(kept)
         model = self.model(kept)
         held = hold(self, model, how.fix, how.tie)
         fit.reason = self.too_few(kept, held)
@@ -326,8 +341,7 @@ class Law:
         """Return ln of measured over predicted at each point that the law was fitted to; NaN without an optimum."""
         if not fit.found:
             return np.full(len(points), np.nan)
-        predicted = fit.predict(**{column: points[column].to_numpy() for column in self.inputs})
-        return np.log(points[self.response].to_numpy() / predicted)
+        return np.log(points[self.response].to_numpy() / fit.predict(**self.inputs_of(points)))
 
     def take_replicates(self, fit: Fit, found: tuple[Array, dict[str, Any]] | str, n_boot: int, seed: int) -> None:
         """Give a fit the draws that were made elsewhere, or the word why there are none."""
@@ -442,7 +456,7 @@ class Law:
         """Return the errors of the prediction at points that the fit has not seen."""
         if not largest:
             return {}
-        inputs = {column: held[column].to_numpy() for column in self.inputs}
+        inputs = self.inputs_of(held)
         predicted = fit.predict(**inputs)
         low, high = fit.interval(**inputs)
         actual = held[self.response].to_numpy()

@@ -11,6 +11,7 @@ from .data import L_D
 from .downstream import Downstream
 from .envelope import Envelope
 from .isoflop import IsoFLOP, IsoFLOPAkima
+from .multi_power import MultiPower
 from .overfitting import L_N_D
 from .overtraining import Overtraining
 from .position import Position
@@ -29,6 +30,7 @@ FORMULAS: dict[str, Law] = {
             Overtraining(),
             Repetition(),
             Downstream(),
+            MultiPower(),
             PowerPlusConstant(),
             IsoFLOP(),
             IsoFLOPAkima(),
