@@ -24,6 +24,7 @@ from ..fitting.point_table import (
     INFINITE,
     JSON_LINES,
     UNITS,
+    ZERO,
     read_points,
 )
 from ..fitting.settings import check_bootstrap
@@ -305,8 +306,8 @@ def what_to_know(found: Prediction, table: pd.DataFrame) -> list[str]:
 def check_input(name: str, value: float) -> None:
     """Refuse an input that can't be."""
     option = f"--{name.replace('_', '-')}"
-    if not value > 0:
-        raise UserError(f"{option}: {value:g} is not a positive number")
+    if not (value >= 0 if name in ZERO else value > 0):
+        raise UserError(f"{option}: {value:g} is not a positive number" + (" or 0" if name in ZERO else ""))
     if np.isinf(value) and name not in INFINITE:
         raise UserError(f"{option}: {value:g} is not a finite number")
     if name in COUNTED and value < 1:

@@ -30,7 +30,7 @@ from .terminal import emit
 ABOUT = "Fit scaling laws to a table of runs, and use what was fitted: see docs/laws.md."
 INSTALLED = "scaling-laws"
 A_TABLE = "a row a point: CSV, JSON lines or parquet"
-INPUTS = ("n_params", "n_tokens", "n_unique_tokens", "flops", "steps", "position", "loss", "x")
+INPUTS = ("n_params", "n_tokens", "n_unique_tokens", "flops", "steps", "position", "loss", "x", "step", "lr")
 
 
 class Parser(argparse.ArgumentParser):

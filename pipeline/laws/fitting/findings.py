@@ -96,7 +96,10 @@ def settle(law: Law, held: Held, z: Array, y: Array, weights: Array, objective: 
         at = Settled(held, here.theta[0], lowest, norm, bool(here.converged[0]), without)
         if not vanished:
             flat = flat_direction(at, y, weights, objective)
-            alone = [term for term in without if flat is not None and set(np.flatnonzero(flat)) <= set(places[term])]
+            traded = set() if flat is None else set(np.flatnonzero(flat).tolist())
+            lost = {term: rest.gone - held.gone for term, (rest, _, _) in without.items()}
+            owned = {term: {place for one in lost[term] for place in places[one]} for term in without}
+            alone = [term for term in without if traded and traded <= owned[term]]
             vanished = [term for term in alone if not needed(at, term, y, objective)]
         if not vanished:
             return at

@@ -225,7 +225,7 @@ class Fit:
         arrays = np.broadcast_arrays(*(np.asarray(inputs[name], dtype=float) for name in needed))
         known = dict(zip(needed, arrays, strict=True))
         if self.definition.whole_curves:
-            known |= {name: np.asarray(inputs[name]) for name in ("run", "schedule") if name in inputs}
+            known |= {name: np.asarray(value) for name, value in inputs.items() if name not in needed}
         return known
 
     def _values(self, vectors: np.ndarray, inputs: dict[str, ArrayLike]) -> np.ndarray:

@@ -32,6 +32,7 @@ from ..fitting.separable import positive_least_squares, starts_of_sum
 from ..fitting.terms import Parameter, Term, plain
 from .schedule import Schedule
 
+SCHEDULE = "_schedule"  # the column with the schedule of each row's run
 CURVE = "curve"  # what the run of a table without runs is called
 STARTS = {"alpha": (0.2, 0.45, 0.9), "reach": (0.3, 3.0, 30.0, 300.0), "gamma": (0.3, 0.8), "beta": (0.3, 0.6, 1.2)}
 BEST = 8  # of these
@@ -67,11 +68,11 @@ class MultiPower(Law):
     def prepare(
         self, points: pd.DataFrame, columns: Mapping[str, str], weights: str | Sequence[float] | None = None
     ) -> tuple[pd.DataFrame, list[str]]:
-        """Return the rows after the warmup that have a loss, each with the `schedule` of its run.
+        """Return the rows after the warmup that have a loss, each with the schedule of its run.
 
         All rows of a run say what its learning rate is. A table without runs is one curve.
         """
-        if "schedule" in points:  # these are such rows
+        if SCHEDULE in points:  # these are such rows
             return points, []
         check_names(columns, (*self.inputs, self.response))
         named = rename(points, columns)
@@ -90,8 +91,8 @@ class MultiPower(Law):
         used["step"] = step[~unmeasured]
         run = named["run"].astype(str).to_numpy()
         known = {one: Schedule(step[run == one], lr[run == one], one) for one in used["run"].unique()}
-        used["schedule"] = used["run"].map(known)
-        after = used["step"].to_numpy() >= np.maximum([one.warm for one in used["schedule"]], 1.0)
+        used[SCHEDULE] = used["run"].map(known)
+        after = used["step"].to_numpy() >= np.maximum([one.warm for one in used[SCHEDULE]], 1.0)
         if not after.any():
             raise UserError(
                 f"column {self.response!r}: every row lies in the warmup, of which {self.name} says nothing"
@@ -100,7 +101,7 @@ class MultiPower(Law):
 
     def inputs_of(self, points: pd.DataFrame) -> dict[str, Array]:
         """See `Law.inputs_of`."""
-        return {name: points[name].to_numpy() for name in (*self.inputs, "schedule")}
+        return {name: points[name].to_numpy() for name in (*self.inputs, SCHEDULE)}
 
     def spans(self, points: pd.DataFrame) -> dict[str, list[float]]:
         """See `Law.spans`: more steps, and a higher rate, are what is beyond."""
@@ -112,7 +113,7 @@ class MultiPower(Law):
 
     def model(self, points: pd.DataFrame) -> Annealed:
         """See `Law.model`."""
-        return Annealed(points["schedule"].to_numpy(), points["step"].to_numpy(dtype=float))
+        return Annealed(points[SCHEDULE].to_numpy(), points["step"].to_numpy(dtype=float))
 
     def too_few(self, points: pd.DataFrame, held: Held) -> str | None:
         """See `Law.too_few`: the rate has to fall."""
@@ -149,7 +150,7 @@ class MultiPower(Law):
 
     def evaluate(self, vectors: Array, inputs: Mapping[str, Array]) -> Array:
         """See `Law.evaluate`; NaN during the warmup. All rows of a run say what its learning rate is."""
-        schedules = inputs["schedule"] if "schedule" in inputs else schedules_of(inputs)
+        schedules = inputs[SCHEDULE] if SCHEDULE in inputs else schedules_of(inputs)
         return np.exp(Annealed(schedules, inputs["step"]).at(vectors))
 
     def unsaid(self, inputs: Mapping[str, Array]) -> list[str | None]:
@@ -277,7 +278,7 @@ class Annealed:
         """Return the share of L_0, of A's term and of what falls gain, three times, in the loss."""
         with np.errstate(all="ignore"):
             rows = [self._parts(np.array(self.raw(one))) for one in theta]
-        constant, power, gained = (np.stack([row[k] / row[0] for row in rows]) for k in (1, 2, 3))
+        constant, power, gained = (np.stack([np.abs(row[k]) / row[0] for row in rows]) for k in (1, 2, 3))
         return [constant, power, gained, gained, gained]
 
     def derivatives(self, theta: Array) -> tuple[Array, Array]:

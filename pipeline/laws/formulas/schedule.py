@@ -1,6 +1,7 @@
 """The learning rate of a run at every step, from the steps at which it is known.
 
-Between two rows it is interpolated, before the first it is what it is there. The rise at the beginning is the warmup.
+Between two rows it is interpolated, before the first it is what it is there. The warmup ends where the rate is first as
+high as it gets before it falls.
 """
 
 from __future__ import annotations
@@ -74,9 +75,8 @@ class Schedule:
             step, lr = np.concatenate([[0.0], step]), np.concatenate([lr[:1], lr])
         self.step, self.lr = step, lr
         self.total = np.concatenate([[0.0], np.cumsum(_sum_over(np.diff(step), lr[:-1], lr[1:]))])
-        rising = np.append(np.diff(lr) > 0, False)
-        top = int(np.argmin(rising))  # the first row from which it does not rise
-        self.warm = float(step[top])
+        until = int(np.argmax(np.append(np.diff(lr) < 0, True)))  # the last row before it falls
+        self.warm = float(step[np.argmax(lr[: until + 1])])
         changing = (np.diff(lr) != 0) & (step[:-1] >= self.warm)
         self.gap = float(np.diff(step)[changing].max(initial=0.0))
 
