@@ -317,7 +317,7 @@ def check_input(name: str, value: float) -> None:
 def run_allocate(options: argparse.Namespace) -> int:
     """Print what each law says of the budgets."""
     fits = [read_fit(path) for path in options.fits]
-    found = allocate(fits, options.flops)
+    found = allocate(fits, options.flops, options.unique_tokens)
     if options.json:
         show([one.to_dict() for one in found])
     else:

@@ -111,6 +111,13 @@ def main_parser() -> argparse.ArgumentParser:
     one = commands.add_parser("allocate", help="split a compute budget into model size, data, batch and steps")
     one.add_argument("fits", metavar="fit.json", nargs="+")
     one.add_argument("--flops", nargs="+", type=float, required=True, metavar="C", help="budgets in FLOP")
+    one.add_argument(
+        "--unique-tokens",
+        nargs="+",
+        type=float,
+        metavar="U",
+        help="of muennighoff: how many tokens are different",
+    )
     one.add_argument("--json", action="store_true", help="print JSON and not a table")
 
     one = commands.add_parser("compare", help="fit laws to the same points and compare them")
