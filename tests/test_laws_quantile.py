@@ -95,6 +95,16 @@ def test_a_ladder_of_runs_that_are_too_high() -> None:
     assert error[0.1] < 0.5 * error[0.5]
 
 
+@pytest.mark.slow
+def test_intervals_hold_the_exponent() -> None:
+    """What runs are too high by does not depend on x, so each quantile has the exponent of the floor."""
+    held = 0
+    for seed in range(100):
+        fit = FORMULAS["power"].fit(line(skewed(seed)), objective="mse_log", quantile=0.25, n_boot=199, seed=seed)
+        held += fit.parameters["p"].low < -0.1 < fit.parameters["p"].high
+    assert held >= 92
+
+
 def test_intervals_draw_runs_and_a_new_run_has_none(tmp_path, capsys) -> None:
     table, out = tmp_path / "points.csv", tmp_path / "fit.json"
     ladder(0).to_csv(table, index=False)
