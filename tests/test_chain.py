@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.analysis.chain import FrontierSearch
+from pipeline.analysis.chain import FrontierSearch, estimated, turned
 from pipeline.analysis.fit import fit_law
 from pipeline.analysis.inputs import Inputs
 from pipeline.analysis.points import after_warmup, batch_scans, curves_at_fixed_batch
@@ -86,7 +86,7 @@ def test_a_replicate_goes_the_way_of_the_fit(name):
         after_warmup(given) if adjusted else curves_at_fixed_batch(given),
         laws["B_crit"] if adjusted else None,
     )
-    found = search.vector(search.log_loss, np.array(laws["B_crit"].vector) if adjusted else None)
+    found = search.vector(search.log_loss, estimated(laws["B_crit"]) if adjusted else None)
     assert found == pytest.approx(laws[name].vector, rel=1e-5)
 
 
@@ -96,6 +96,19 @@ def test_draws_behind_b_crit_follow_it():
     assert abs(np.corrcoef(b_crit[:, 1], l_n_s[:, 3])[0, 1]) > 0.3
     together, apart = b_opt[:, 1] + s_opt[:, 1], np.nanstd(b_opt[:, 1]) + np.nanstd(s_opt[:, 1])
     assert np.nanstd(together) < 0.9 * apart  # S = C / (6 N B): what one law gains the other loses in a replicate
+
+
+def test_replicates_of_b_crit_are_turned_where_the_scans_tell_it():
+    """In the middle of the losses of the scans they stay as near to the fit as they were, to either side of it."""
+    laws = fits(0, 199, ("L_N_S",))
+    b_crit, scan = laws["B_crit"], batch_scans(experiment(0))
+    loss = np.exp(np.log(scan["loss"]).mean())[None]
+    middle = np.log(estimated(b_crit)(loss)[0])
+    there = np.log([turned(b_crit, k)(loss)[0] for k in range(199)]) - middle
+    before = np.log([b_crit.definition.evaluate(draw[None], {"loss": loss})[0, 0] for draw in b_crit.draws]) - middle
+    assert there == pytest.approx(-before, abs=1e-9)
+    low, estimate, high = (getattr(laws["L_N_S"].parameters["S_c"], name) for name in ("low", "estimate", "high"))
+    assert 0.5 < np.log(high / estimate) / np.log(estimate / low) < 2  # not all to one side
 
 
 def test_without_an_interval_of_b_crit_there_is_none_behind_it():
