@@ -10,7 +10,7 @@ from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
 from pipeline.plan.placement import gpu_hours
 from pipeline.plan.progress import duration
-from pipeline.plan.trunk import Part, parts, trunk_of
+from pipeline.plan.trunk import Part, parts, shared_trunks, trunk_of
 
 
 def sweep_costs(config: Mapping[str, Any], speed: cost.Speed | None = None) -> list[dict[str, Any]]:
@@ -71,7 +71,8 @@ def trunks_line(config: Mapping[str, Any]) -> str:
     """Return what the trunks of the wanted sweeps save and what their states take on disk; without any, nothing."""
     experiment = Experiment(config)
     runs = {member.run: None for members in experiment.wanted_sweeps.values() for member in members}
-    sharing = [run for run in runs if trunk_of(run, experiment.trunks)]
+    shared = shared_trunks(runs)  # not those that only a sweep shares which nothing wanted reads
+    sharing = [run for run in runs if trunk_of(run, shared)]
     if not sharing:
         return ""
     jobs = dict.fromkeys(part for run in sharing for part in parts(run, experiment.trunks))
