@@ -112,12 +112,16 @@ def frontier_trend(fit: Fit, rows: pd.DataFrame, n_boot: int, seed: int, b_crit:
     middle = search.vector(noise.smooth, None if b_crit is None else estimated(b_crit))
     if not np.isfinite(middle).all():
         return "the smooth surface through the curves has no frontier: no interval"
-    factor = estimate.widening(noise.degrees)
+    # The trend's own parameters are taken off as well: without, simulated intervals of the best size held it in 90 %.
+    degrees = noise.degrees - len(middle)
+    if degrees < 1:
+        return "too few runs to tell their noise from the trend: no interval"
+    factor = estimate.widening(degrees)
     drawn = factor * normals(search.curves.runs, n_boot, seed)
     vectors = np.full((n_boot, len(middle)), np.nan)
     for k in range(n_boot if b_crit is None else min(n_boot, len(b_crit.draws))):
         vectors[k] = search.vector(noise.drawn(-drawn[k]), None if b_crit is None else turned(b_crit, k))
-    return np.asarray(fit.vector) - (vectors - middle), {"degrees_of_freedom": noise.degrees, "widening": factor}
+    return np.asarray(fit.vector) - (vectors - middle), {"degrees_of_freedom": degrees, "widening": factor}
 
 
 class FrontierSearch:
