@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from workplace import ROOT, clear_lock, make, run, start
+from workplace import ROOT, clear_lock, make, planned_jobs, run, start
 
 from pipeline.files import read_json
 from pipeline.plan import catalog
@@ -21,10 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
 
 def jobs(folder, *arguments):
     """Return rule -> number of jobs that would run."""
-    done = run(folder, "--dry-run", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    stats = re.search(r"job +count\n-+ +-+\n(.*?)\ntotal", done.stdout + done.stderr, re.S)
-    return {} if stats is None else {row.split()[0]: int(row.split()[1]) for row in stats[1].splitlines()}
+    return planned_jobs(run(folder, "--dry-run", *arguments))
 
 
 def named_jobs(folder, *arguments):
