@@ -3,6 +3,7 @@
     results/corpora/<corpus>/meta.json                  documents of one corpus beside it
     results/tokens/<tokens>/meta.json                   tokenizer.json, train.bin, test.bin, transfer-<corpus>.bin beside it
     results/runs/<run>/curve.parquet                    losses of one training run; model.safetensors beside it
+    results/trunks/<trunk>/step-<n>.safetensors         the state of a training that runs of several lengths go on from
     results/runs/<run>/evaluation.parquet               its losses by corpus and position
     results/<preset>/sweeps/<sweep>.parquet             the curves of all runs of a sweep
     results/<preset>/evaluations/<sweep>.parquet        the evaluations of all runs of a sweep
@@ -12,7 +13,7 @@
     results/<preset>/tables/<table>.{csv,md}            a table of the paper
     results/<preset>/power/<case>.json                  verdicts of simulated experiments in one world
 
-<corpus>, <tokens> and <run> end in a hash of all that can change them, so presets and figures share them.
+<corpus>, <tokens>, <trunk> and <run> end in a hash of all that can change them, so presets and figures share them.
 
 Targets: all (the default: figures and tables), figures, data, runs, evaluations, laws, tables, report, plan, power.
 One stage again: snakemake --cores all figures --forcerun fit

@@ -6,6 +6,7 @@ python -m benchmarks.published --chinchilla FILE    svg_extracted_data.csv of ep
 python -m benchmarks.published --gadre FOLDER       exp_data/models of mlfoundations/scaling
 python -m benchmarks.published --misfitting FILE    data/scaling_results_last_ckpt_only.csv of hadasah/scaling_laws
 python -m benchmarks.published --porian FILE        summary_df.pickle.xz of formll/resolving-scaling-law-discrepancies
+python -m benchmarks.published --multi-power FOLDER  loss_curve_repo of thu-yao-01-luo/MultiPowerLaw
 
 A pickle can run code when it is read: take it from its authors only.
 """
@@ -31,6 +32,13 @@ from pipeline.laws.fitting.point_table import read_points
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 MISFITTING = {"free": 0.00502165, "alpha = beta": 0.0052437}  # objectives of 261 rows, as published
+# L_0, A, alpha, B, C, beta, gamma by millions of parameters: src/config.py of Luo et al. 2025.
+LUO = {
+    25: (3.04045406, 0.52468604, 0.50786857, 363.78751622, 2.06560812, 0.58279013, 0.64142257),
+    100: (2.6514477, 0.60115152, 0.45295811, 437.9464276, 2.13245612, 0.59785199, 0.65523644),
+    400: (2.37474466, 0.65421216, 0.42878731, 523.42464371, 2.02462735, 0.59350493, 0.63472457),
+}
+LUO_FITTED = ("cosine_24000", "constant_24000", "wsdcon_9")
 LARGE = 1e9  # Gadre et al.'s models of more parameters are held out
 OUTLIERS = 5  # points of highest loss that Besiroglu et al. leave out
 
@@ -161,6 +169,71 @@ def porian(path: str) -> list[str]:
     return rows
 
 
+def rates(name: str) -> np.ndarray:
+    """Return the learning rate of each step from 0 that a file of Luo et al. was trained with."""
+    warm, peak, least = 2160, 3e-4, 3e-5
+    kind, *numbers = name.split("_")
+    steps = int(numbers[-1]) if kind != "wsdcon" else 16000
+    k = np.arange(warm, steps)
+    part = (k - warm) / (steps - warm)
+    falling = np.clip((k - 20000) / (steps - 20000), 0, 1)
+    after = {
+        "constant": np.full(len(k), peak),
+        "cosine": least + (peak - least) * (1 + np.cos(np.pi * part)) / 2,
+        "wsd": peak * (least / peak) ** falling,
+        "wsdld": peak + (least - peak) * falling,
+        "wsdcon": np.where(k < 8000, peak, float(numbers[0]) * 1e-5),
+    }[kind]
+    return np.concatenate([np.linspace(0, peak, warm), after])
+
+
+def step_by_step(p: Sequence[float], lr: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The Multi-Power Law as its authors compute it, with the rise of the warmup among the falls."""
+    total, (e, a, alpha, b, c, beta, gamma) = np.cumsum(lr), p
+    return np.array(
+        [
+            e
+            + a * total[t] ** -alpha
+            + b * np.diff(lr[: t + 1]) @ (1 - (1 + c * lr[1 : t + 1] ** -gamma * (total[t] - total[:t])) ** -beta)
+            for t in at
+        ]
+    )
+
+
+def multi_power(folder: str) -> list[str]:
+    """Fit Luo et al.'s three curves of each size, and predict the other six."""
+    law, rows = FORMULAS["multi_power"], []
+    for size, theirs in LUO.items():
+        tables = {}
+        for path in sorted(Path(folder, f"csv_{size}").glob("*.csv")):
+            lr, measured = rates(path.stem), read_points(path).astype(float)
+            measured = measured[measured["step"] < len(lr)]
+            table = pd.DataFrame({"run": path.stem, "step": np.arange(1, len(lr) + 1), "lr": lr, "loss": np.nan})
+            table.loc[measured["step"].astype(int), "loss"] = measured["loss"].to_numpy()  # step 0 is the first
+            tables[path.stem] = table
+        begun = time.perf_counter()
+        fit = law.fit(pd.concat([tables[name] for name in LUO_FITTED], ignore_index=True), n_boot=0)
+        taken, total, errors = time.perf_counter() - begun, 0.0, {}
+        for name, table in tables.items():
+            at = np.flatnonzero(table["loss"].notna())
+            y = table["loss"].to_numpy()[at]
+            reference, ours = (
+                step_by_step(theirs, table["lr"].to_numpy(), at),
+                fit.predict(step=table["step"].to_numpy(), lr=table["lr"].to_numpy())[at],
+            )
+            if name in LUO_FITTED:
+                r = np.abs(np.log(y) - np.log(reference))
+                total += float(np.where(r <= 1e-3, r**2 / 2, 1e-3 * (r - 5e-4)).sum())
+            else:
+                errors[name] = [float(np.mean(np.abs(one / y - 1))) for one in (reference, ours)]
+        rows.append(line(f"Multi-Power Law, {size} million", fit, fit.objective, total, taken))
+        said = ", ".join(f"{name}: {published:.2%} and {ours:.2%}" for name, (published, ours) in errors.items())
+        rows.append(
+            f"| mean error elsewhere, published parameters and ours | {len(errors)} curves | - | - | {said} | |"
+        )
+    return rows
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
@@ -169,10 +242,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--gadre", metavar="FOLDER")
     parser.add_argument("--misfitting", metavar="CSV")
     parser.add_argument("--porian", metavar="PICKLE")
+    parser.add_argument("--multi-power", metavar="FOLDER")
     options = parser.parse_args(argv)
     print("| data | points | published objective (Porian: exponent) | ours | parameters, 95 % | seconds |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for make in (chinchilla, gadre, misfitting, porian):
+    for make in (chinchilla, gadre, misfitting, porian, multi_power):
         path = getattr(options, make.__name__)
         if path is not None:
             print("\n".join(make(path)), flush=True)

@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sys
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,8 +20,6 @@ from pipeline.errors import command
 
 LOCKS = Path(".snakemake/locks")
 HOST = Path(".snakemake/host")
-INCOMPLETE = Path(".snakemake/incomplete")
-TOKENS_META = "results/tokens/*/meta.json"
 UNLOCK = "when no Snakemake works in this folder any more, run: snakemake --unlock"
 
 
@@ -82,20 +79,7 @@ def clear_if_dead(folder: Path) -> str | None:
     if reason := why_kept(folder):
         return reason
     shutil.rmtree(folder / LOCKS)
-    remove_unfinished_tokens(folder)
     return "the lock of a Snakemake that was killed is cleared"
-
-
-def remove_unfinished_tokens(folder: Path) -> None:
-    """Remove the meta.json of token files whose job Snakemake has marked as killed, so that they are made again.
-
-    Runs take them as `ancient`. With a file that is there, is to be made again and is ancient to what follows,
-    Snakemake 9 plans that one job, nothing behind it, and ends as if all were done.
-    """
-    for meta in folder.glob(TOKENS_META):
-        mark = urlsafe_b64encode(str(meta.relative_to(folder)).encode()).decode()
-        if (folder / INCOMPLETE / mark).is_file():
-            meta.unlink()
 
 
 @command

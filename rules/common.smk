@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -11,11 +13,14 @@ from snakemake.logging import logger
 from pipeline.lock import record_host
 from pipeline.plan import catalog, cost, placement
 from pipeline.plan.imports import code_files
+from pipeline.plan.progress import Progress, duration
+from pipeline.plan.trunk import parts
 from pipeline.power.cases import CASES
 from pipeline.power.design import sections
 from pipeline.train import finished
 
 RUNS = EXPERIMENT.runs
+TRUNKS = EXPERIMENT.trunks
 SWEEPS = EXPERIMENT.sweeps
 PRESET = EXPERIMENT.preset
 TOKENS_META = f"results/tokens/{EXPERIMENT.tokens_id}/meta.json"
@@ -35,6 +40,7 @@ wildcard_constraints:
     case=r"\w+",
     corpus=r"[\w-]+",
     tokens=r"[\w-]+",
+    step=r"\d+",
 
 
 # Corpora and tokens
@@ -45,14 +51,14 @@ def meta_of_corpus(name):
     return f"results/corpora/{EXPERIMENT.corpus_id(name)}/meta.json"
 
 
-BY_ID = ("corpus", "data set", "run")  # what has an id that follows the text
+BY_ID = ("corpus", "data set", "run", "trunk")  # what has an id that follows the text
 
 
 def of_config(kind, name, known):
     """Return what this config has under a name; an id may be another config's, or that of own text before an edit."""
     if name not in known:
         why = ", whose own text may have changed" if kind in BY_ID else ""
-        there = "" if kind == "run" else f"; there are {', '.join(known)}"
+        there = "" if kind in ("run", "trunk") else f"; there are {', '.join(known)}"
         raise WorkflowError(f"{name}: no {kind} of this config{why}{there}")
     return known[name]
 
@@ -110,44 +116,117 @@ def transfer_corpora(wildcards):
     ]
 
 
-# Runs and sweeps
+# Runs, their trunks, and sweeps
 
 
-def run_of_config(wildcards):
-    """Return a run."""
-    return of_config("run", wildcards.run, RUNS)
+def part_of_job(wildcards):
+    """Return the run that a job trains or evaluates, and the step that it begins after."""
+    if hasattr(wildcards, "trunk"):
+        trunk = of_config("trunk", wildcards.trunk, TRUNKS)
+        segments = {str(point): trunk.segment(point) for point in trunk.points}
+        return of_config("branch point of the trunk", wildcards.step, segments)
+    return parts(of_config("run", wildcards.run, RUNS), TRUNKS)[-1]
 
 
-def tokens_of_run(wildcards):
+def run_of_job(wildcards):
+    """Return the run that a job trains or evaluates."""
+    return part_of_job(wildcards).run
+
+
+def tokens_until(made, wildcards):
+    """Return the token files of a run as an input of the job that makes the file `made`.
+
+    A run's id holds theirs, so newer ones change nothing that is made, and ones that are gone are not missed: Snakemake
+    would make all runs again with them. Not before: to jobs that take a file as `ancient` Snakemake does not go on from
+    one that makes it again.
+    """
+    tokens = f"results/tokens/{run_of_job(wildcards).tokens}/meta.json"
+    if not os.path.exists(made):
+        return tokens
+    return ancient(tokens) if os.path.exists(tokens) else []
+
+
+def tokens_of_training(wildcards):
     """Return the token files that a run trains on."""
-    return f"results/tokens/{run_of_config(wildcards).tokens}/meta.json"
+    return tokens_until(f"results/runs/{wildcards.run}/curve.parquet", wildcards)
+
+
+def tokens_of_segment(wildcards):
+    """Return the token files that a segment of a trunk trains on."""
+    return tokens_until(state_file(wildcards.trunk, wildcards.step), wildcards)
+
+
+def tokens_of_evaluation(wildcards):
+    """Return the token files that a run is evaluated on."""
+    return tokens_until(f"results/runs/{wildcards.run}/evaluation.parquet", wildcards)
 
 
 def run_json(wildcards):
     """Return the run as JSON."""
-    return run_of_config(wildcards).to_json()
+    return run_of_job(wildcards).to_json()
+
+
+def state_file(trunk, step):
+    """Return the file of the state of a trunk after a step."""
+    return f"results/trunks/{trunk}/step-{step}.safetensors"
+
+
+def state_for(files, trunk, step):
+    """Return the state of a trunk that some files are made from; none where they begin at step 0.
+
+    None as well for files that are there and older than it, or there without it: it was removed and perhaps made again,
+    or there was no such branch point in the config of then. That is no reason to make the files again.
+    """
+    state = Path(state_file(trunk, step))
+    files = [Path(file) for file in files]
+    if all(file.exists() for file in files):
+        oldest = min(file.stat().st_mtime for file in files)
+        if not state.exists() or state.stat().st_mtime > oldest:
+            return []
+    return str(state) if step else []
+
+
+def state_before(wildcards):
+    """Return the state that a segment of a trunk goes on from."""
+    trunk, start = wildcards.trunk, part_of_job(wildcards).start
+    return state_for([state_file(trunk, wildcards.step)], trunk, start)
+
+
+def state_of_run(wildcards):
+    """Return the state that a run branches off from."""
+    part = part_of_job(wildcards)
+    names = ("curve.parquet", "model.safetensors")
+    files = [f"results/runs/{part.run.id}/{name}" for name in names]
+    return state_for(files, part.run.trunk_id, part.start)
 
 
 def priority_of_run(wildcards):
     """Return the run's cost: the longest starts first, so that no long run is left alone at the end."""
-    return max(1, round(cost.seconds(run_of_config(wildcards))))
+    return max(1, round(part_of_job(wildcards).seconds))
+
+
+def priority_of_segment(wildcards):
+    """Return the cost of all that waits for a segment of a trunk, one thing after another, and its own."""
+    trunk = of_config("trunk", wildcards.trunk, TRUNKS)
+    return max(1, round(trunk.seconds(int(wildcards.step))))
 
 
 def memory_of_run(wildcards, attempt):
     """Return the memory of a run's job in MB: on a cluster two Snakemakes of 165 MB run in it as well."""
     memory = placement.host_mb if ON_GPUS else cost.memory_mb
-    return (memory(run_of_config(wildcards)) + 400) * attempt
+    return (memory(run_of_job(wildcards)) + 400) * attempt
 
 
 def minutes_of_run(wildcards, attempt):
     """Return the minutes that a run may take."""
     minutes = placement.gpu_minutes if ON_GPUS else cost.minutes
-    return minutes(run_of_config(wildcards)) * attempt
+    part = part_of_job(wildcards)
+    return minutes(part.run, part.start) * attempt
 
 
 def cards_of_run(wildcards):
     """Return the GPUs that a run asks a cluster for."""
-    return placement.cards(run_of_config(wildcards)) if ON_GPUS else 0
+    return placement.cards(run_of_job(wildcards)) if ON_GPUS else 0
 
 
 def threads_of_run(wildcards):
@@ -157,7 +236,7 @@ def threads_of_run(wildcards):
 
 def share_of_run(wildcards):
     """Return the percent of a GPU that a run takes where runs share them (profiles/gpu), above 100 on several."""
-    run = run_of_config(wildcards)
+    run = run_of_job(wildcards)
     slots = placement.CARD_SLOTS * (placement.cards(run) - 1) + placement.card_slots(
         run
     )
@@ -172,7 +251,8 @@ def share_of_evaluation(wildcards):
 def group_of_run(wildcards):
     """Return the group of a run on a cluster: short runs share a job, a long one has its own."""
     seconds = cost.gpu_seconds if ON_GPUS else cost.seconds
-    return "train" if seconds(run_of_config(wildcards)) < 600 else wildcards.run
+    part = part_of_job(wildcards)
+    return "train" if seconds(part.run, part.start) < 600 else wildcards.run
 
 
 def say_what_is_left_out():
@@ -195,15 +275,65 @@ def refuse_without_slurm():
         )
 
 
-def say_without_compiler():
-    """Say that runs take longer than planned, where this machine trains them on its cores and has no C++ compiler."""
-    from pipeline.engines import lease, native
+def trains_on_cores():
+    """Return whether jobs of this workflow train on the cores of this machine."""
+    from pipeline.engines import lease
 
-    trains = any(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
-    if trains and workflow.local_exec and not (lease.has_driver() or native.compiler()):
+    jobs = workflow.dag.needrun_jobs()
+    trains = any(job.rule.name in ("train", "trunk") for job in jobs)
+    return trains and workflow.local_exec and not lease.has_driver()
+
+
+def say_without_compiler():
+    """Say that runs take longer, where this machine trains them on its cores and has no C++ compiler."""
+    from pipeline.engines import native
+
+    if trains_on_cores() and not native.compiler():
         logger.warning(
             "no C++ compiler (g++ or clang++; $CXX names another): torch trains the runs, and takes several times longer"
         )
+
+
+def measured_speed(cores):
+    """Return how fast this machine trains on all cores; where other machines or cards train, what the plan assumes."""
+    if not trains_on_cores():
+        return cost.Speed()
+    logger.info("Measuring how fast this machine trains.")
+    precision = config["training"].get("precision", "float32")
+    command = [sys.executable, "-m", "pipeline.engines.speed", "--cores", str(cores)]
+    done = subprocess.run(
+        [*command, "--precision", precision], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise WorkflowError(done.stderr.strip())
+    return cost.Speed.from_json(done.stdout)
+
+
+def planned_seconds(job, speed):
+    """Return the seconds that a job takes by the plan."""
+    if job.rule.name in ("train", "trunk"):
+        part = part_of_job(job.wildcards)
+        return speed.seconds(part.run, part.start)
+    if job.rule.name == "simulate":
+        return config["power"]["experiments"] * CASES[job.wildcards.case].seconds
+    return cost.RULE_SECONDS.get(job.rule.name, 0.0)
+
+
+def say_how_long():
+    """Say at the start how long the workflow takes here, and after each job how much of its planned work is done."""
+    cores = workflow.resource_settings.cores or 1
+    speed = measured_speed(cores)
+    jobs = {
+        job.jobid: planned_seconds(job, speed) for job in workflow.dag.needrun_jobs()
+    }
+    progress = Progress(
+        {job: seconds for job, seconds in jobs.items() if seconds}, cores
+    )
+    if trains_on_cores():
+        logger.info(
+            f"By its plan this takes {duration(progress.planned())} on {cores} cores of this machine."
+        )
+    logger.addHandler(progress)
 
 
 def forget_finished():
@@ -320,8 +450,8 @@ def table_options(wildcards):
 
 
 def priority_of_case(wildcards):
-    """Return the claims that are looked at in a world: where all are, it takes longest, and starts first."""
-    return 1 if CASES[wildcards.case].claim else 22
+    """Return the cost of a world: the longest starts first."""
+    return max(1, round(CASES[wildcards.case].seconds))
 
 
 def design_json(wildcards):

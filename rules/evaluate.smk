@@ -10,7 +10,7 @@ rule evaluate:
     input:
         curve="results/runs/{run}/curve.parquet",
         weights="results/runs/{run}/model.safetensors",
-        tokens=ancient(tokens_of_run),
+        tokens=tokens_of_evaluation,
         code=code_of_evaluation,
     output:
         "results/runs/{run}/evaluation.parquet",
@@ -47,7 +47,7 @@ rule gather_evaluations:
     input:
         evaluations=evaluations_of_sweep,
         curves=curves_of_sweep,
-        tokens=ancient(TOKENS_META),
+        tokens=TOKENS_META,
         code=code_of_gathering,
     output:
         "results/{preset}/evaluations/{sweep}.parquet",

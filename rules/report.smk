@@ -11,7 +11,7 @@ report: "report/workflow.rst"
 rule deviate:
     """List where the preset departs from the paper."""
     input:
-        tokens=ancient(TOKENS_META),
+        tokens=TOKENS_META,
         code=code_of_deviations,
     output:
         csv=f"results/{PRESET}/deviations.csv",

@@ -66,7 +66,7 @@ rule power:
 
 
 rule plan:
-    """Print what the preset costs: runs, tokens, FLOP and hours by sweep."""
+    """Print what the preset costs: runs, tokens, FLOP and hours by sweep, on the cores of this machine."""
     log:
         "logs/plan.log",
     localrule: True
@@ -75,10 +75,13 @@ rule plan:
     params:
         config=json.dumps(config),
         cores=os.cpu_count(),
+        precision=config["training"].get("precision", "float32"),
     shell:
         """
+        speed=$(python -m pipeline.engines.speed --cores {params.cores} --precision {params.precision} 2>{log:q})
         python -m pipeline.plan \
             --config {params.config:q} \
             --cores {params.cores} \
-            2>{log:q}
+            --speed "$speed" \
+            2>>{log:q}
         """

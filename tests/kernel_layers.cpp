@@ -260,8 +260,8 @@ double layer_adamw(double beta1, double beta2, double eps, double clip, double w
     put_rows(m, 1, n, m_, 0);
     put_rows(v, 1, n, v_, 0);
     const double norm = std::sqrt(square_norm(g_, size));
-    const AdamW adamw(beta1, beta2, eps, clipping(clip, norm), lr, step);
-    adamw.update(p_, m_, v_, g_, size, (float)(1 - lr * weight_decay));
+    const AdamW adamw(beta1, beta2, eps, clipping(clip, norm), step);
+    adamw.update(p_, m_, v_, g_, size, lr, weight_decay);
     get_rows(p_, 0, 1, n, p);
     get_rows(m_, 0, 1, n, m);
     get_rows(v_, 0, 1, n, v);

@@ -130,6 +130,9 @@ def rates(run: Run, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         "inverse_sqrt": lambda: np.sqrt(max(run.warmup_steps, 1) / np.maximum(s, max(run.warmup_steps, 1))),
         "cosine_cycles": lambda: 0.5 + 0.5 * np.cos(np.pi * (3 * part % 1)),
         "step": lambda: 0.1 ** np.floor(3 * part.clip(0, 0.999)),
+        "wsd": lambda: (
+            1 - np.sqrt(np.clip((s - (1 - run.cooldown) * run.n_steps) / (run.cooldown * run.n_steps), 0, 1))
+        ),
     }
     shape = run.lr_final + (1 - run.lr_final) * shapes[run.schedule]()
     rate = run.lr * np.minimum(1, s / max(1, run.warmup_steps)) * shape
@@ -319,7 +322,7 @@ def _short(few: bool) -> Members:
 def _schedules(few: bool) -> Members:
     """One size: schedules and rates; the loss depends on the summed rate, and a little on noise."""
     members = []
-    for schedule in ("cosine", "linear", "constant", "inverse_sqrt", "cosine_cycles", "step"):
+    for schedule in ("cosine", "linear", "constant", "inverse_sqrt", "cosine_cycles", "step", "wsd"):
         for lr in (0.003, 0.01) if few else (0.001, 0.003, 0.01, 0.02):
             run = make_run(2, 32, schedule=schedule, lr=lr)
             summed = rates(run, np.array([run.n_steps]))[1][0]

@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 from pipeline.errors import UserError
 from pipeline.laws import FORMULAS, Fit
 from pipeline.laws.command.allocate import allocate
+from pipeline.laws.formulas.chinchilla import best_split
 from pipeline.units import PF_DAY
 
 N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 5), np.geomspace(1e9, 1e12, 5)))
@@ -87,6 +88,80 @@ def test_isoflop_gives_its_lines() -> None:
     assert split.values["n_params"][0][0] == pytest.approx(0.1 * 1e21**0.5)
     assert split.values["n_tokens"][0][0] == pytest.approx(1e21**0.5 / 0.6)
     assert split.to_dict()["budgets"][0]["n_params"]["low"] is None
+
+
+def repeated(noise: float = 0.0, n_boot: int = 0) -> Fit:
+    """A fit to losses of the published law of repeated data."""
+    law = FORMULAS["muennighoff"]
+    names = ("n_params", "n_tokens", "n_unique_tokens")
+    n, u, e = (g.ravel() for g in np.meshgrid(np.geomspace(1e7, 9e9, 4), [1e8, 1e10], [1, 5, 20, 80]))
+    columns = dict(zip(names, (n, u * e, u), strict=True))
+    loss = law.evaluate(np.array([[0.6254804, 6.255414, 0.3526596, 7.3049974, 0.3526596, *DECAYS]]), columns)[0]
+    return planted("muennighoff", noise, n_boot, **columns, loss=loss)
+
+
+DECAYS = -np.log([15.387756, 5.309743])
+
+
+def test_repeated_data_at_the_budget_of_the_source() -> None:
+    """Muennighoff et al.: 9.2e21 FLOP and 25e9 unique tokens are best spent on 6.34e9 parameters and 242e9 tokens.
+
+    Theirs is read off a grid, where the loss is flat: it is within 2e-4 of the lowest, and Chinchilla's split is not.
+    """
+    fit = repeated()
+    (split,) = allocate([fit], 6 * 6.34e9 * 242e9, 25e9)
+    n, d, u, epochs, loss = (one[0][0] for one in split.values.values())
+    assert n == pytest.approx(6.34e9, rel=0.08) and epochs == pytest.approx(242 / 25, rel=0.08)
+    assert 6 * n * d == pytest.approx(6 * 6.34e9 * 242e9) and u == 25e9
+    theirs, usual = fit.predict(n_params=[6.34e9, 8.67e9], n_tokens=[242e9, 177e9], n_unique_tokens=25e9)
+    assert loss < theirs < loss + 2e-4 and usual > loss + 1e-3
+
+
+@pytest.mark.parametrize(("flops", "unique"), [(1e19, 1e8), (1e21, 1e9), (1e23, 1e11), (1e20, 1e13)])
+def test_repeated_data_have_the_lowest_loss(flops: float, unique: float) -> None:
+    fit = repeated()
+    (split,) = allocate([fit], flops, unique)
+    n, loss = (split.values[name][0][0] for name in ("n_params", "loss"))
+    grid = n * np.exp(np.linspace(-6, 6, 4001))
+    others = fit.predict(n_params=grid, n_tokens=flops / 6 / grid, n_unique_tokens=unique)
+    assert loss <= others.min() * (1 + 1e-12) and grid[others.argmin()] == pytest.approx(n, rel=0.01)
+
+
+def test_with_tokens_enough_it_is_chinchilla() -> None:
+    fit = repeated()
+    (split,) = allocate([fit], [1e20, 1e22], np.inf)
+    a, alpha, b, beta = np.array(fit.vector)[1:5]
+    n, _ = best_split([1e20, 1e22], a, b, alpha, beta)
+    assert split.values["n_params"][0] == pytest.approx(n, rel=1e-6)
+    assert (split.values["epochs"][0] == 1).all()
+
+
+def test_a_budget_beyond_what_the_tokens_can_use_has_no_best_split() -> None:
+    (split,) = allocate([repeated()], [1e20, 1e26], [1e9, 1e9])
+    assert np.isfinite(split.values["loss"][0][0]) and np.isnan(split.values["n_params"][0][1])
+    assert "any split is as good" in split.problems[1][0] and "endless compute" in split.table()
+
+
+def test_repeated_data_have_intervals() -> None:
+    (split,) = allocate([repeated(noise=0.003, n_boot=60)], [1e20, 1e22], [1e9, 1e10])
+    for name in ("n_params", "n_tokens", "epochs", "loss"):
+        estimate, low, high = split.values[name]
+        assert (low < estimate).all() and (estimate < high).all(), name
+
+
+@pytest.mark.parametrize(
+    ("unique", "message"),
+    [
+        (None, "muennighoff: how many unique tokens there are is missing"),
+        (0.5, "0.5 must be at least 1"),
+        ([1e9, 1e9, 1e9], "3 values for 2 budgets"),
+    ],
+)
+def test_how_many_tokens_are_different_has_to_be_said(unique, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        allocate([repeated()], [1e20, 1e21], unique)
+    with pytest.raises(UserError, match="--unique-tokens: is of muennighoff"):
+        allocate(steps_and_batch(), 1e20, 1e9)
 
 
 @pytest.mark.parametrize(

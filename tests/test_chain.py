@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.analysis.chain import FrontierSearch
+from pipeline.analysis.chain import FrontierSearch, estimated, turned
 from pipeline.analysis.fit import fit_law
 from pipeline.analysis.inputs import Inputs
 from pipeline.analysis.points import after_warmup, batch_scans, curves_at_fixed_batch
@@ -90,7 +90,7 @@ def test_a_replicate_goes_the_way_of_the_fit(name):
         after_warmup(given) if adjusted else curves_at_fixed_batch(given),
         laws["B_crit"] if adjusted else None,
     )
-    found = search.vector(search.log_loss, np.array(laws["B_crit"].vector) if adjusted else None)
+    found = search.vector(search.log_loss, estimated(laws["B_crit"]) if adjusted else None)
     assert found == pytest.approx(laws[name].vector, rel=1e-5)
 
 
@@ -100,6 +100,16 @@ def test_draws_behind_b_crit_follow_it():
     assert abs(np.corrcoef(b_crit[:, 1], l_n_s[:, 3])[0, 1]) > 0.3
     together, apart = b_opt[:, 1] + s_opt[:, 1], np.nanstd(b_opt[:, 1]) + np.nanstd(s_opt[:, 1])
     assert np.nanstd(together) < 0.9 * apart  # S = C / (6 N B): what one law gains the other loses in a replicate
+
+
+def test_replicates_of_b_crit_are_turned_where_the_scans_tell_it():
+    """In the middle of the losses of the scans they stay as near to the fit as they were, to either side of it."""
+    b_crit, scan = fits(0, 199, ())["B_crit"], batch_scans(experiment(0))
+    loss = np.exp(np.log(scan["loss"]).mean())[None]
+    middle = np.log(estimated(b_crit)(loss)[0])
+    there = np.log([turned(b_crit, k)(loss)[0] for k in range(199)]) - middle
+    before = np.log([b_crit.definition.evaluate(draw[None], {"loss": loss})[0, 0] for draw in b_crit.draws]) - middle
+    assert there == pytest.approx(-before, abs=1e-9)
 
 
 def test_without_an_interval_of_b_crit_there_is_none_behind_it():
@@ -122,8 +132,8 @@ def test_noise_of_a_planted_size_is_found():
         noise = run_noise(*logs, run_index)
         assert 20 < noise.degrees < 32
         found.append(np.abs(noise.shift[0]))
-    ends = sweep.table[sweep.table["final"]]["loss"]
-    assert np.mean(found) == pytest.approx(0.03 * np.sqrt((ends**-2.0).mean()), rel=0.15)
+    losses = sweep.table[sweep.table["step"] > 50]["loss"]
+    assert np.mean(found) == pytest.approx(0.03 * (1 / losses).mean(), rel=0.15)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.plan.run import Run
 from pipeline.train import __main__ as training
 from pipeline.train import checkpoint
-from pipeline.train.checkpoint import Progress
+from pipeline.train.checkpoint import FILE, Progress, State
 
 FILES = ("curve.parquet", "model.safetensors", "snapshots.safetensors")
 CASES = {
@@ -70,7 +70,7 @@ def test_killed_and_resumed(engine: str, tiny_run, tiny_tokens, train, tmp_path:
     run = tiny_run(n_steps=500, dropout=0.1, noise=True, snapshots=6, evaluate_every=50, patience=9)
     whole = train(run, "--engine", engine, folder="whole")
     arguments = command(run, tiny_tokens, tmp_path, "--checkpoint-seconds", "0", "--engine", engine)
-    state = tmp_path / "scratch" / checkpoint.FILE
+    state = tmp_path / "scratch" / FILE
     for target in (1, 200):
         process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
         while _saved_step(state) < target:
@@ -97,9 +97,8 @@ def test_sigterm_saves_and_exits_with_its_own_code(tiny_run, tiny_tokens, train,
     _, errors = process.communicate()
     assert process.returncode == training.EXIT_PREEMPTED == 75
     assert errors.splitlines()[-1].endswith("of 100000: state saved")
-    progress, _, _ = checkpoint.load(tmp_path / "scratch", run, "native") or checkpoint.load(
-        tmp_path / "scratch", run, "torch"
-    )
+    path = tmp_path / "scratch" / FILE
+    progress = (checkpoint.load(path, run, "native") or checkpoint.load(path, run, "torch")).progress
     assert progress.status == "running" and 0 < progress.step < 100_000
     assert not (tmp_path / "run").exists()
 
@@ -125,36 +124,42 @@ def test_what_is_saved_is_loaded(tiny_run, tmp_path: Path) -> None:
     progress.noise.add((4.0, 2.5), batch_sequences=4)
     state = {"weights": np.arange(5, dtype=np.float32), "step": np.array(3)}
     best = {"embedding": np.ones((2, 3), np.float32)}
-    checkpoint.save(tmp_path, tiny_run(), "native", progress, state, best)
-    loaded, state_again, best_again = checkpoint.load(tmp_path, tiny_run(), "native")
-    assert repr(loaded) == repr(progress)
-    for arrays, again in ((state, state_again), (best, best_again)):
-        assert arrays.keys() == again.keys()
-        assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]
+    snapshots = {1: {"embedding": np.zeros((2, 3), np.float32)}, 10: {"embedding": np.ones((2, 3), np.float32)}}
+    checkpoint.save(tmp_path / FILE, tiny_run(), "native", State(progress, state, best, snapshots))
+    again = checkpoint.load(tmp_path / FILE, tiny_run(), "native")
+    assert repr(again.progress) == repr(progress)
+    assert again.snapshots.keys() == snapshots.keys()
+    for own, loaded in (
+        (state, again.engine),
+        (best, again.best),
+        *((snapshots[k], again.snapshots[k]) for k in (1, 10)),
+    ):
+        assert own.keys() == loaded.keys()
+        assert all(np.array_equal(own[name], loaded[name]) for name in own)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 def test_another_runs_state_is_refused_and_another_engines_is_not_used(tiny_run, tmp_path: Path, capsys) -> None:
-    assert checkpoint.load(tmp_path / "none", tiny_run(), "native") is None
-    checkpoint.save(tmp_path, tiny_run(), "native", Progress(step=3), {}, {})
+    assert checkpoint.load(tmp_path / "none" / FILE, tiny_run(), "native") is None
+    checkpoint.save(tmp_path / FILE, tiny_run(), "native", State(Progress(step=3), {}))
     with pytest.raises(UserError, match=r"holds the state of transformer-1x16-b4-s60-\w+, not of transformer-1x16-"):
-        checkpoint.load(tmp_path, tiny_run(seed=1), "native")
-    assert checkpoint.load(tmp_path, tiny_run(), "torch") is None
+        checkpoint.load(tmp_path / FILE, tiny_run(seed=1), "native")
+    assert checkpoint.load(tmp_path / FILE, tiny_run(), "torch") is None
     assert "starts anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"\x10" * 64])
 def test_a_state_that_cant_be_read_is_refused(content: bytes, tiny_run, tmp_path: Path) -> None:
-    (tmp_path / checkpoint.FILE).write_bytes(content)
+    (tmp_path / FILE).write_bytes(content)
     with pytest.raises(UserError, match="not a state of this version of the program"):
-        checkpoint.load(tmp_path, tiny_run(), "native")
+        checkpoint.load(tmp_path / FILE, tiny_run(), "native")
 
 
 def test_a_state_of_other_fields_is_refused(tiny_run, tmp_path: Path, monkeypatch) -> None:
-    checkpoint.save(tmp_path, tiny_run(), "native", Progress(), {}, {})
+    checkpoint.save(tmp_path / FILE, tiny_run(), "native", State(Progress(), {}))
     monkeypatch.setattr(checkpoint, "Progress", lambda step: None)
     with pytest.raises(UserError, match="not a state of this version of the program"):
-        checkpoint.load(tmp_path, tiny_run(), "native")
+        checkpoint.load(tmp_path / FILE, tiny_run(), "native")
 
 
 def test_no_checkpoint_is_written_before_its_time(tiny_run, train, monkeypatch) -> None:

@@ -572,6 +572,8 @@ def test_repeats_are_runs_that_differ_in_their_seed_alone():
     assert len(relative) == 2 * freedom
     noise, _ = measure.seed_noise(given({"sizes": planted.sweep("sizes")}))
     assert noise == pytest.approx(planted.NOISE, rel=0.6)
+    parts = pd.concat([table, table.assign(run=table.run + "-part", lr_hidden=0.5)])  # four a size, in two pairs
+    assert measure.repeats(parts)[1] == 2 * freedom
 
 
 def test_a_derived_number_takes_its_interval_from_the_draws():

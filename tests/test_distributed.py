@@ -15,9 +15,10 @@ import pytest
 
 from pipeline.engines.distributed import torchrun
 from pipeline.plan.run import Run
+from pipeline.plan.trunk import up_to
 from pipeline.train import checkpoint
 from pipeline.train.__main__ import EXIT_PREEMPTED
-from pipeline.train.results import read_weights
+from pipeline.train.results import read_snapshots, read_weights
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
@@ -44,11 +45,11 @@ sys.exit(main())
 def start(tiny_tokens: Path, tmp_path: Path):
     """Return a function that starts torchrun with two processes."""
 
-    def start_it(run: Run, way: str, folder: str, *options: str) -> subprocess.Popen:
+    def start_it(run: Run, way: str, folder: str, *options: str, name: str = "curve.parquet") -> subprocess.Popen:
         program = tmp_path / f"{way}.py"
         program.write_text(PROGRAM.format(way=WAYS[way]))
         arguments = ["--run", run.to_json(), "--tokens", str(tiny_tokens), "--device", "cpu", *options]
-        arguments += ["--output", str(tmp_path / folder / "curve.parquet")]
+        arguments += ["--output", str(tmp_path / folder / name)]
         arguments += ["--scratch", str(tmp_path / "scratch" / folder)]
         command = torchrun(2, arguments)
         where = command.index("pipeline.train")
@@ -78,7 +79,8 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def run_of(tiny_run, **fields: object) -> Run:
-    return tiny_run(**{"n_layer": 2, "batch_sequences": 8, "n_steps": 40, "noise": True, "snapshots": 3} | fields)
+    base = {"n_layer": 2, "batch_sequences": 8, "n_steps": 40, "noise": True, "snapshots": 3, "lr_hidden": 0.5}
+    return tiny_run(**base | fields)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -105,7 +107,8 @@ def test_interrupted_and_continued_by_any_number_of_processes(way: str, tiny_run
     _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "state saved" in errors
-    progress, arrays, _ = checkpoint.load(state, run, "torch")
+    saved = checkpoint.load(state / checkpoint.FILE, run, "torch")
+    progress, arrays = saved.progress, saved.engine
     assert 0 < progress.step < run.n_steps
     assert arrays["weights/embedding"].shape == (64, 16)
     shutil.copytree(state, tmp_path / "scratch" / "one")
@@ -116,6 +119,24 @@ def test_interrupted_and_continued_by_any_number_of_processes(way: str, tiny_run
     whole = train(run, "--engine", "torch", folder="whole")
     assert_same_run(tmp_path / "two", alone)
     assert_same_run(tmp_path / "two", whole)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_a_trunk_and_branch_off(way: str, tiny_run, train, start, tmp_path: Path) -> None:
+    """The snapshots of the trunk are in its state, which any number of processes goes on from."""
+    run = run_of(tiny_run, schedule="wsd", n_steps=50, noise=False)
+    trunk = f"trunks/{run.trunk_id}"
+    finish(start(up_to(run, 40), way, trunk, "--segment", name="step-40.safetensors"))
+    errors = finish(start(run, way, "two", "--trunks", str(tmp_path / "trunks")))
+    assert " 10 steps" in errors
+    assert_same_run(
+        train(run, "--engine", "torch", "--trunks", str(tmp_path / "none"), folder="whole"), tmp_path / "two"
+    )
+    assert_same_run(
+        train(run, "--engine", "torch", "--trunks", str(tmp_path / "trunks"), folder="one"), tmp_path / "two"
+    )
+    snapshots = [read_snapshots(tmp_path / folder / "snapshots.safetensors") for folder in ("whole", "two")]
+    assert snapshots[0].keys() == snapshots[1].keys() == {1, 22}
 
 
 def test_replicas_may_have_unequal_shares(tiny_run, train, start, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from workplace import ROOT, clear_lock, make, run, start
+from workplace import ROOT, clear_lock, make, planned_jobs, run, start
 
 from pipeline.files import read_json
 from pipeline.plan import catalog
@@ -20,10 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
 
 def jobs(folder, *arguments):
     """Return rule -> number of jobs that would run."""
-    done = run(folder, "--dry-run", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    stats = re.search(r"job +count\n-+ +-+\n(.*?)\ntotal", done.stdout + done.stderr, re.S)
-    return {} if stats is None else {row.split()[0]: int(row.split()[1]) for row in stats[1].splitlines()}
+    return planned_jobs(run(folder, "--dry-run", *arguments))
 
 
 def named_jobs(folder, *arguments):
@@ -55,6 +53,8 @@ def finished(tmp_path_factory):
     assert "is cleared" in clear_lock(folder)
     done = run(folder, "figures")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"By its plan this takes .* on 2 cores of this machine", done.stderr)
+    assert "] 100 % of the planned work\n" in done.stderr
     return folder
 
 
@@ -100,10 +100,16 @@ def test_nothing_is_left_to_do(finished):
     assert jobs(finished, "figures") == {}
 
 
-def test_one_changed_value_reruns_only_what_depends_on_it(finished, tmp_path):
+@pytest.fixture
+def other_depths(tmp_path):
+    """Return a config whose sweep `depths` has runs of its own."""
     change = tmp_path / "change.yaml"
     change.write_text("sweeps: {depths: {lr_factor: 0.5}}\n")
-    planned = jobs(finished, "figures", "--configfile", str(change))
+    return change
+
+
+def test_one_changed_value_reruns_only_what_depends_on_it(finished, other_depths):
+    planned = jobs(finished, "figures", "--configfile", str(other_depths))
     depths = len(pd.read_parquet(finished / "results/test/sweeps/depths.parquet").run.unique())
     assert planned["train"] == depths
     assert planned["gather"] == 1
@@ -125,12 +131,39 @@ def test_a_run_that_is_touched_reruns_nothing_and_one_that_is_lost_is_trained_ag
     curve = next(finished.glob("results/runs/*/curve.parquet"))
     curve.touch()
     assert jobs(finished, "figures") == {}
-    aside = curve.rename(curve.with_name("aside.parquet"))
-    try:
+    with aside(curve):
         assert jobs(finished, str(curve.relative_to(finished))) == {"train": 1}
-    finally:
-        aside.rename(curve)
     assert jobs(finished, str(curve.relative_to(finished))) == {}
+
+
+@contextmanager
+def aside(path):
+    """Rename a file as long as the context lasts."""
+    moved = path.rename(path.with_name("aside"))
+    try:
+        yield
+    finally:
+        moved.rename(path)
+
+
+def test_tokens_made_again_train_nothing_that_is_finished_and_hide_nothing_that_is_not(finished):
+    assert not {"train", "evaluate"} & jobs(finished, "figures", "--forcerun", "tokenize").keys()
+    figure, curve = finished / "results/test/figures/fig02.svg", next(finished.glob("results/runs/*/curve.parquet"))
+    with aside(figure):
+        assert ("plot", "fig02") in named_jobs(finished, "figures", "--forcerun", "tokenize")
+    with aside(curve):
+        assert jobs(finished, "figures", "--forcerun", "tokenize")["train"] == 1
+
+
+def test_tokens_that_are_gone_train_nothing_that_is_finished(finished, other_depths):
+    planned = jobs(finished, "figures", "--configfile", str(other_depths))
+    (meta,) = finished.glob("results/tokens/*/meta.json")
+    with aside(meta):
+        assert jobs(finished, "figures") == {}
+        again = jobs(finished, "figures", "--configfile", str(other_depths))
+    assert again["tokenize"] == 1
+    assert again["train"] == planned["train"]
+    assert "evaluate" not in again
 
 
 @pytest.fixture
@@ -183,6 +216,14 @@ def test_an_edit_reruns_what_it_can_change(file, planned, finished, edit):
     if file == "analysis/points":  # what reads a law or its points follows
         found = {(kind, name) for kind, name in found if kind not in ("plot", "tabulate")}
     assert found == planned
+
+
+def test_an_edit_of_a_rule_or_of_the_environment_trains_nothing_again(finished, edit):
+    rule = finished / "checkout/rules/train.smk"
+    edit("rules/train.smk", "")
+    rule.write_text(rule.read_text().replace("--timing", "--threads 1 --timing"))
+    edit("environment.yml")
+    assert jobs(finished, "figures") == {}
 
 
 def test_a_new_figure_is_drawn_alone(finished, edit):

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,11 @@ def conda():
 
 
 def project():
-    """Return name -> least version of pyproject.toml, the development extra included."""
+    """Return name -> least version of pyproject.toml, all extras included."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = map(Requirement, [*table["dependencies"], *table["optional-dependencies"]["dev"]])
+    extras = chain.from_iterable(table["optional-dependencies"].values())
+    listed = list(map(Requirement, [*table["dependencies"], *extras]))
+    assert len({(one.name, str(one.specifier)) for one in listed}) == len({one.name for one in listed})
     return {one.name: next(part.version for part in one.specifier if part.operator == ">=") for one in listed}
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.engines import make_engine
 from pipeline.plan.run import Run
+from pipeline.plan.steps import snapshot_steps
 from pipeline.train.evaluate import corpora, main
 from pipeline.train.results import read_weights
-from pipeline.train.steps import snapshot_steps
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from pipeline.errors import UserError
 from pipeline.figures.__main__ import main as figure
 from pipeline.files import read_json, write_json
 from pipeline.plan.run import Run
+from pipeline.plan.trunk import Part
 from pipeline.report import costs, page
 from pipeline.tables.__main__ import main as table
 from pipeline.tokens.files import tokenize
@@ -474,4 +475,4 @@ def test_damaged_records_are_named(name: str, content: str, said: str, tiny_run,
     path.parent.mkdir()
     path.write_text(content)
     with pytest.raises(UserError, match=rf"{path.name}: {said}"):
-        costs.record(tiny_run(), tmp_path)
+        costs.record(Part(tiny_run()), tmp_path)

@@ -216,7 +216,7 @@ def test_a_second_workflow_in_one_folder_leaves_the_first_unharmed(undisturbed, 
 
 
 def test_two_workflows_that_share_an_empty_cache_of_kernels(undisturbed, tmp_path):
-    target = "results/test/sweeps/short.parquet"
+    target = "results/test/sweeps/recurrent.parquet"
     environment = ENVIRONMENT | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     folders = [make(tmp_path / name) for name in ("left", "right")]
     both = [subprocess.Popen(command(folder, target), env=environment, stderr=subprocess.DEVNULL) for folder in folders]

@@ -396,6 +396,21 @@ def test_fig22_draws_the_schedule_itself():
     assert np.allclose(drawn[["x", "y"]], ends[["lr_sum", "loss"]])
 
 
+def test_fig22_draws_each_length_and_cooldown_of_wsd():
+    table = planted.sweep("schedules")
+    drawing = draw("fig22", inputs("fig22", schedules=table))
+    wsd = rows(drawing, "rate", "wsd, peak 0.01")
+    assert np.interp([1500, 2400, 2550, 2700, 3000], wsd.x, wsd.y) == pytest.approx(
+        [0.01, 0.01, 0.005, 0.0029289, 0], abs=1e-5
+    )
+    own = table[(table.schedule == "wsd") & (table.lr_peak == 0.01)]
+    shorter = own.assign(run="shorter", n_steps=1000, cooldown=0.5, loss=own.loss * 1.01)
+    both = draw("fig22", inputs("fig22", schedules=pd.concat([table, shorter])))
+    wsd = rows(both, "rate", "wsd, peak 0.01, 1000 steps")
+    assert np.interp([500, 625, 1000], wsd.x, wsd.y) == pytest.approx([0.01, 0.005, 0], abs=1e-5)
+    assert rows(both, "rate", "wsd, peak 0.01, 3000 steps").x.max() == 3000
+
+
 def test_fig22_shows_an_interval_where_a_schedule_has_seeds():
     table = planted.sweep("schedules")
     run = table[table.run == table[table.schedule == "cosine"].run.iloc[0]]
@@ -405,6 +420,8 @@ def test_fig22_shows_an_interval_where_a_schedule_has_seeds():
     both = drawn[drawn.n == 2]
     assert len(both) == 1
     assert both.low.iloc[0] < both.y.iloc[0] < both.high.iloc[0]
+    drawing = draw("fig22", inputs("fig22", schedules=pd.concat([table, again.assign(lr_hidden=0.5)])))
+    assert (rows(drawing, "loss", "cosine").n == 1).all()  # another rate of hidden matrices is another setting
 
 
 def test_fig24_has_a_series_a_corpus():

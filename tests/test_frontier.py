@@ -2,8 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import planted
 import pytest
 
+from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.points import curves_at_fixed_batch, ends
 from pipeline.errors import UserError
 from pipeline.laws.formulas.critical_batch import fit_levels, loss_levels, scan_points
 from pipeline.laws.formulas.frontier import frontier
@@ -125,3 +128,15 @@ def test_batches_on_one_side_are_not_identified():
 def test_a_level_that_few_batches_reach_is_not_identified():
     fits = fit_levels(scan_points(pd.concat(scan([1024, 4096, 16384])), np.array([4.0])))
     assert fits.reason[0] == "3 batch sizes reach it, 4 are needed"
+
+
+def test_a_cooldown_is_no_part_of_a_learning_curve():
+    """Its losses fall below the curve, by what the rate's end gives; L(N) is read there."""
+    given = Inputs.of({"sizes": planted.sizes(seeds=(0,), schedule="wsd", cooldown=0.25)})
+    curves, last = curves_at_fixed_batch(given), ends(given)
+    assert set(curves["run"]) == set(last["run"])
+    assert (curves["step"] <= 0.75 * curves["n_steps"]).all() and (curves["step"] > curves["warmup_steps"]).all()
+    assert (curves.groupby("run")["step"].max() > 0.6 * curves.groupby("run")["n_steps"].first()).all()
+    assert (last["step"] == last["n_steps"]).all()
+    cosine = Inputs.of({"sizes": planted.sizes(seeds=(0,))})
+    assert set(ends(cosine)["step"]) <= set(curves_at_fixed_batch(cosine)["step"])

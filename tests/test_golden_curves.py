@@ -27,6 +27,7 @@ CASES = {
     "transformer": {"family": "transformer", "n_layer": 2, "position_sinusoids": 0.25},
     "recurrent": {"family": "recurrent", "n_layer": 1, "n_reuse": 3},
     "lstm": {"family": "lstm", "n_layer": 2},
+    "hidden": {"family": "transformer", "n_layer": 2, "lr_hidden": 0.25},
     "dropout": {"family": "transformer", "n_layer": 2, "dropout": 0.3},  # masks are the native engine's own
 }
 COLUMNS = ("loss", "train_loss", "gradient_norm", "noise_scale", "lr")
@@ -50,6 +51,13 @@ GOLDEN: dict[str, dict[str, list[float]]] = {
         "train_loss": [math.nan, 4.163729, 4.292822, 4.184222, 4.133205, 4.034381, 3.947455],
         "gradient_norm": [math.nan, 0.9349594, 1.100593, 0.922856, 0.8983067, 0.7690142, 0.7792187],
         "noise_scale": [math.nan, math.nan, 366.7888, 444.6793, 1295.999, 1826.825, 656.362],
+        "lr": [0, 0.002, 0.004, 0.008, 0.009683994, 0.006890576, 0.001],
+    },
+    "hidden": {
+        "loss": [4.237564, 4.234899, 4.230947, 4.207062, 4.177908, 4.134214, 4.082412],
+        "train_loss": [math.nan, 4.282732, 4.335136, 4.216346, 4.180816, 4.148734, 4.123139],
+        "gradient_norm": [math.nan, 1.460727, 1.57065, 1.382507, 1.016106, 0.8560319, 0.9144231],
+        "noise_scale": [math.nan, math.nan, 74.28944, 177.6176, 726.0294, 202.1075, 616.616],
         "lr": [0, 0.002, 0.004, 0.008, 0.009683994, 0.006890576, 0.001],
     },
     "dropout": {

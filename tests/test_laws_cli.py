@@ -278,10 +278,10 @@ def test_commands_of_the_documentation(tmp_path, monkeypatch) -> None:
     table[["n_params", "n_tokens"]].to_csv("planned.csv", index=False)
     for name, part in (("a", table[:18]), ("b", table[18:])):
         part.to_csv(f"{name}.csv", index=False)
-    commands = [line for line in PAGE.splitlines() if line.startswith("python -m pipeline.laws ")]
+    commands = [line for line in PAGE.splitlines() if line.startswith("scaling-laws ")]
     assert len(commands) >= 8
     for line in commands:
-        assert main(shlex.split(line)[3:]) == 0, line
+        assert main(shlex.split(line)[1:]) == 0, line
 
 
 def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys) -> None:
@@ -293,7 +293,7 @@ def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys) -> None
     shown = re.findall(r"```console\n\$ (.*?)\n(.*?)```", PAGE, re.S)
     assert len(shown) == 5
     for line, expected in shown:
-        assert main(shlex.split(line)[3:]) == 0, line
+        assert main(shlex.split(line)[1:]) == 0, line
         printed = capsys.readouterr().out
         found, wanted = (re.split(NUMBER, " ".join(text.split())) for text in (printed, expected))
         assert found[::2] == wanted[::2], line  # the words between the numbers

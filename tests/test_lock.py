@@ -31,18 +31,6 @@ def test_the_lock_of_a_dead_workflow_is_cleared(locked: Path) -> None:
     assert not lock.is_locked(locked)
 
 
-def test_token_files_whose_job_was_killed_are_made_again(locked: Path) -> None:
-    """Snakemake would plan their job alone, and nothing behind it."""
-    marks = locked / ".snakemake/incomplete"
-    marks.mkdir()
-    for name in ("killed", "whole"):
-        (locked / "results/tokens" / name).mkdir(parents=True)
-        (locked / "results/tokens" / name / "meta.json").write_text("{}")
-    (marks / "cmVzdWx0cy90b2tlbnMva2lsbGVkL21ldGEuanNvbg==").touch()  # results/tokens/killed/meta.json, as base64
-    lock.clear_if_dead(locked)
-    assert [path.parent.name for path in locked.glob("results/tokens/*/meta.json")] == ["whole"]
-
-
 def test_the_lock_of_a_live_workflow_stays(locked: Path) -> None:
     script = "import time; print('ready', flush=True); time.sleep(60)"
     (locked / "snakemake").write_text(script)  # what counts is what is run, and where

@@ -184,6 +184,9 @@ def test_lstm_is_the_textbook_cell() -> None:
         {"n_layer": 0},
         {"family": "recurrent", "n_layer": 1, "n_reuse": 3},
         {"weight_decay": 0.5, "clip": 0.3},
+        {"weight_decay": 0.5, "clip": 0.3, "lr_hidden": 0.25},
+        {"family": "recurrent", "n_layer": 1, "n_reuse": 3, "lr_hidden": 2.0},
+        {"family": "lstm", "weight_decay": 0.5, "lr_hidden": 0.25},
         {"clip": 0.0, "n_ctx": 8, "d_model": 24, "n_head": 3},
     ],
     ids=str,
@@ -240,7 +243,17 @@ def test_noise_norms_are_those_of_the_halves(name: str, sequences: int) -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("fields", [*FAMILIES, {"dropout": 0.2}, {"family": "lstm", "dropout": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *FAMILIES,
+        {"dropout": 0.2},
+        {"family": "lstm", "dropout": 0.2},
+        {"lr_hidden": 0.3, "weight_decay": 0.1},
+        {"family": "lstm", "lr_hidden": 0.3, "weight_decay": 0.1},
+    ],
+    ids=str,
+)
 def test_state_continues_to_the_same_bits(fields: dict, name: str) -> None:
     run = tiny(**fields)
     one, other = engine_for(run, name), engine_for(run, name)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.plan.run import SCHEDULES, Run
 from pipeline.train.optim import CYCLES, rate_at_step
 
@@ -44,6 +45,13 @@ def test_rates_stay_between_floor_and_peak(schedule: str, warmup: int) -> None:
         ("inverse_sqrt", 0.0, 900, 0.02 / 3),
         ("cosine_cycles", 0.0, 250, 0.01),  # halfway through the first of three cycles
         ("cosine_cycles", 0.0, 1000, 0.0),
+        ("wsd", 0.0, 800, 0.02),  # the cooldown is the last 200 steps
+        ("wsd", 0.0, 802, 0.018),
+        ("wsd", 0.0, 850, 0.01),
+        ("wsd", 0.0, 898, 0.006),
+        ("wsd", 0.1, 850, 0.011),
+        ("wsd", 0.0, 1000, 0.0),
+        ("wsd", 0.1, 1000, 0.002),
         ("step", 0.0, 399, 0.02),
         ("step", 0.0, 401, 0.002),
         ("step", 0.0, 1000, 0.0002),
@@ -51,6 +59,23 @@ def test_rates_stay_between_floor_and_peak(schedule: str, warmup: int) -> None:
 )
 def test_closed_forms(schedule: str, final: float, step: int, expected: float) -> None:
     assert rate_at_step(run(schedule, lr_final=final), step) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "cooldown", "point"),
+    [(1000, 0.2, 800), (999, 0.2, 799), (100, 0.29, 71), (10, 0.1, 9), (7, 0.3, 4), (50, 0.0, 50), (2, 0.9, 0)],
+)
+def test_a_cooldown_is_the_part_that_is_written(n_steps: int, cooldown: float, point: int) -> None:
+    """To its branch point, rounded down, and not one step less because 1 - 0.29 is a little less than 0.71."""
+    if point == 0:
+        with pytest.raises(UserError, match=r"cooldown: 0.9 of 2 steps begins after step 0, not after the warmup"):
+            run("wsd", n_steps=n_steps, cooldown=cooldown, warmup_steps=0)
+        return
+    settings = run("wsd", n_steps=n_steps, cooldown=cooldown, warmup_steps=0)
+    rates = [rate_at_step(settings, step) for step in range(1, n_steps + 1)]
+    assert settings.branch_point == point and rates[:point] == [0.02] * point
+    assert all(one > other for one, other in pairwise(rates[point - 1 :]))
+    assert rates[-1] == (0.0 if cooldown else 0.02)
 
 
 def test_cycles_restart_at_the_peak() -> None:

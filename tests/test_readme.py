@@ -41,11 +41,10 @@ def test_time_of_the_experiment_leaves_interruptions_out(tmp_path):
     write_record(tmp_path, "fetch_corpus/news", 1000, 1060)
     write_record(tmp_path, "tokenize/laptop", 1060, 1400)
     write_record(tmp_path, "train/a", 1410, 1600)
-    write_record(tmp_path, "train/b", 1420, 1500)
-    assert experiment_wall(tmp_path, ["a", "b", "c"]).endswith("training: 10 minutes.")
+    write_record(tmp_path, "trunk/b-80", 1420, 1500)
+    jobs = [tmp_path / f"{job}.jsonl" for job in ("train/a", "trunk/b-80", "train/c")]
+    assert experiment_wall(tmp_path, jobs).endswith("training: 10 minutes.")
     write_record(tmp_path, "train/c", 1600 + 3000, 1600 + 3300)
-    assert experiment_wall(tmp_path, ["a", "b", "c"]).endswith(
-        "training: 15 minutes, without 50 in which it was interrupted."
-    )
+    assert experiment_wall(tmp_path, jobs).endswith("training: 15 minutes, without 50 in which it was interrupted.")
     with pytest.raises(UserError, match="train: no record"):
-        experiment_wall(tmp_path, ["d"])
+        experiment_wall(tmp_path, [tmp_path / "train/d.jsonl"])

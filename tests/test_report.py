@@ -16,6 +16,7 @@ from test_workflow import ROOT, snakemake
 from pipeline.errors import UserError
 from pipeline.figures import fig06, fig23
 from pipeline.plan.experiment import Experiment
+from pipeline.plan.trunk import Part
 from pipeline.report import costs, deviations, page
 from pipeline.report.__main__ import main
 from pipeline.tables import claims, table2
@@ -128,9 +129,9 @@ def test_a_benchmark_that_could_not_be_measured_is_no_number(tmp_path):
     run = planted.make_run(2, 16)
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / f"{run.id}.jsonl").write_text('{"s": 1.5, "max_rss": "NA"}\n')
-    found = costs.record(run, tmp_path)
+    found = costs.record(Part(run), tmp_path)
     assert (found.seconds, found.memory, found.speed) == (1.5, None, None)
-    assert costs.record(planted.make_run(2, 24), tmp_path).seconds is None
+    assert costs.record(Part(planted.make_run(2, 24)), tmp_path).seconds is None
 
 
 def test_a_figure_that_was_not_drawn_is_named(made, tmp_path):
@@ -182,6 +183,19 @@ def test_deviations_follow_the_config():
     kaplan = config("laptop")
     kaplan["learning_rate"] = {"rule": "kaplan"}
     assert rate(kaplan) is None
+
+
+def test_rates_of_hidden_matrices_are_a_deviation():
+    def rates(settings: dict) -> list[str | None]:
+        found = {one.setting: one.here for one in deviations.deviations(Experiment(settings))}
+        return [found.get(name) for name in ("peak learning rate", "learning rate of hidden matrices")]
+
+    settings = config("laptop")
+    assert rates(settings)[1] is None
+    settings["learning_rate"] = {"rule": "width", "coefficient": 0.012, "width": 32}
+    assert rates(settings) == ["0.012 at every N", "0.167 to 2 times that of embeddings, norms and biases"]
+    settings["training"]["lr_hidden"] = 0.5
+    assert rates(settings)[1] == "0.5 times that of embeddings, norms and biases"
 
 
 # Snakemake's own report

@@ -49,12 +49,26 @@ def test_every_field_moves_the_id(field):
         other = {bool: lambda v: not v, int: lambda v: v + 1 if v != 2 else 4, float: lambda v: v / 2 or 0.25}[
             type(value)
         ](value)
-    extra = {"evaluate_every": 10} if field == "patience" else {}
+    extra = {"patience": {"evaluate_every": 10}, "cooldown": {"schedule": "wsd"}}.get(field, {})
     if field == "n_head":
         other = 4
     if field == "d_model":
         other = 128
     assert Run(**BASE | extra | {field: other}).id != Run(**BASE | extra).id
+
+
+def test_a_cooldown_is_of_wsd_alone():
+    assert Run(**BASE | {"cooldown": 0.5}) == Run(**BASE)
+    assert Run(**BASE | {"cooldown": 0.5}).id == Run(**BASE).id
+
+
+def test_runs_that_differ_in_length_alone_share_the_id_of_their_trunk():
+    wsd = BASE | {"schedule": "wsd", "warmup_steps": 10}
+    trunk = Run(**wsd).trunk_id
+    assert trunk == "transformer-2x64-b16-6d0d8e492a"
+    assert Run(**wsd | {"n_steps": 1000, "cooldown": 0.5}).trunk_id == trunk
+    for other in ({"warmup_steps": 11}, {"lr": 0.02}, {"lr_final": 0.1}, {"seed": 1}, {"evaluations": 41}):
+        assert Run(**wsd | other).trunk_id != trunk
 
 
 def test_json_round_trip_and_is_canonical():
@@ -75,7 +89,15 @@ def test_json_round_trip_and_is_canonical():
         ({"n_unique_tokens": 100}, "n_unique_tokens: 100 is not above n_ctx 128"),
         ({"n_vocab": 70_000}, "n_vocab: 70000 is above 65536"),
         ({"warmup_steps": 100}, "warmup_steps: 100 is not below n_steps 100"),
+        (
+            {"schedule": "wsd", "warmup_steps": 80},
+            "cooldown: 0.2 of 100 steps begins after step 80, not after the warmup",
+        ),
+        ({"schedule": "wsd", "cooldown": 1.0}, "cooldown: 1.0 is outside 0.0 to 0.9999"),
         ({"dropout": 1.0}, "dropout: 1.0 is outside 0.0 to 0.9"),
+        ({"lr_hidden": -0.1}, "lr_hidden: -0.1 is outside 0.0 to 100000.0"),
+        ({"lr_hidden": float("nan")}, "lr_hidden: nan is outside"),
+        ({"lr_hidden": None}, "lr_hidden: None is not of type float"),
         ({"family": "lstm", "n_layer": 0}, "n_layer: 0 is below 1, the least of family"),
     ],
 )

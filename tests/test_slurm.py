@@ -207,8 +207,11 @@ def test_a_group_asks_for_the_hardware_of_one_run_and_the_sum_of_the_minutes(pla
 def test_account_partition_and_gpu_come_from_the_environment(plan_and_jobs):
     _, submitted = plan_and_jobs
     assert {(job["Account"], job["Partition"]) for job in submitted} == {("lab", "main")}
-    with_gpu = {job["Comment"][-6:] for job in submitted if "TresPerJob" in job}
-    assert with_gpu == {"_train"}  # no card for fits and figures
+    with_gpu = {job["Comment"] for job in submitted if "TresPerJob" in job}
+    trunks = {comment for comment in with_gpu if comment.startswith("rule_trunk_")}
+    assert len(trunks) == 3 and {comment[-6:] for comment in with_gpu - trunks} == {
+        "_train"
+    }  # none for fits and figures
 
 
 def test_a_run_longer_than_the_time_limit_goes_on_job_after_job(cluster, tokens, tmp_path):

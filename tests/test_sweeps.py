@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.plan.sweeps import peak_rate, runs_of_sweep
+from pipeline.plan.sweeps import hidden_part, peak_rate, runs_of_sweep
 
 
 def config(**sweep):
@@ -66,6 +66,33 @@ def test_learning_rate_rule_and_factor():
     assert peak_rate({"rule": "kaplan"}, 1_500_000_000) == pytest.approx(2.9e-4, rel=0.02)
     with pytest.raises(UserError, match="no positive rate"):
         peak_rate({"rule": "kaplan"}, 2 * 10**10)
+
+
+def rates_by_width(training=(), **sweep):
+    """Peak rate and that of the hidden matrices, of the runs of a sweep under the rule width."""
+    given = config(**sweep)
+    given["learning_rate"] = {"rule": "width", "coefficient": 0.012, "width": 32}
+    given["training"].update(training)
+    return [(m.run.lr, pytest.approx(m.run.lr * m.run.lr_hidden, rel=1e-3)) for m in runs_of_sweep("s", given, "t")]
+
+
+def test_the_rule_width_has_two_rates_and_a_factor_multiplies_both():
+    shapes = [[2, 16], [6, 32], [1, 128]]
+    assert rates_by_width(shape=shapes) == [(0.012, 0.024), (0.012, 0.012), (0.012, 0.003)]
+    assert rates_by_width(shape=[2, 128], lr_factor=[0.5, 2]) == [(0.006, 0.0015), (0.024, 0.006)]
+    assert rates_by_width(shape=[[2, 64]], family="lstm", lr_factor=2) == [(0.024, 0.012)]
+
+
+def test_either_rate_of_the_rule_width_can_be_given():
+    assert rates_by_width(shape=[[2, 64]], lr=0.01) == [(0.01, 0.005)]
+    assert rates_by_width(shape=[[2, 64]], lr_hidden=[1, 0.1]) == [(0.012, 0.012), (0.012, 0.0012)]
+    assert rates_by_width(shape=[[2, 64]], training={"lr_hidden": 2}, lr_factor=2) == [(0.024, 0.048)]
+
+
+def test_other_rules_have_one_rate_unless_a_part_is_given():
+    assert [m.run.lr_hidden for m in members(shape=[[2, 32], [2, 64]])] == [1, 1]
+    assert [m.run.lr_hidden for m in members(shape=[[2, 32], [2, 64]], lr_hidden=0.5)] == [0.5, 0.5]
+    assert hidden_part({"rule": "kaplan"}, 64) == 1
 
 
 def test_a_factor_multiplies_a_given_rate_too():

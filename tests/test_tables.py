@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import pandas as pd
 import planted
 import pytest
 
 from pipeline.analysis.inputs import Inputs
 from pipeline.errors import UserError
 from pipeline.plan.counts import count
-from pipeline.tables import precision, table1, table2, table5
+from pipeline.tables import learning_rates, precision, table1, table2, table5
 from pipeline.tables.__main__ import main
 from pipeline.tables.table import COLUMNS, law_rows
 
@@ -76,6 +79,41 @@ def test_precision_pairs_models_and_seeds():
         precision.make(Inputs.of({"precision": sweep[low]}))
     sweep.loc[low, "loss"] *= (sweep.n_params[low] / 1e5) ** 0.05
     assert "alpha_N of bfloat16 lies outside" in precision.make(Inputs.of({"precision": sweep})).markdown()
+
+
+def scan(exponent: float, **parts: float) -> Inputs:
+    """Rates around a best one of 0.012 (d_model / 32)^exponent, at widths such as d64 with the part that is given."""
+    members = []
+    for width, part in parts.items():
+        best = 0.012 * (int(width[1:]) / 32) ** exponent
+        for factor in (0.25, 0.5, 1, 2, 4):
+            run = planted.make_run(2, int(width[1:]), n_head=1, lr=0.8 * best * factor, lr_hidden=part)
+            members.append((run, {"floor": 3 + 0.05 * math.log(run.lr / best) ** 2, "noise": 0.0}))
+    return Inputs.of({"lr_scan": planted.sweep_table("lr_scan", members)}, preset="planted")
+
+
+def test_learning_rates_of_one_rate_are_those_planted():
+    table = learning_rates.make(scan(-0.5, d32=1.0, d64=1.0, d128=1.0))
+    assert table.frame.best_rate.tolist() == pytest.approx([0.012 * (32 / d) ** 0.5 for d in (32, 64, 128)], rel=0.02)
+    assert table.frame.best_scanned.tolist() == pytest.approx(0.8 * table.frame.best_rate, rel=0.02)
+    assert table.notes[-1].endswith("(N / 1e5)^-0.250.")
+    assert "lr_hidden" not in table.frame and "hidden matrices" not in table.markdown()
+
+
+def test_learning_rates_by_group_are_base_rates():
+    table = learning_rates.make(scan(0.0, d16=2.0, d32=1.0, d128=0.25))
+    assert table.frame.d_model.tolist() == [16, 32, 128] and table.frame.lr_hidden.tolist() == [2, 1, 0.25]
+    assert table.frame.best_rate.tolist() == pytest.approx([0.012] * 3, rel=0.02)
+    mean = float(table.notes[-1].split(";")[0].split()[-1])
+    assert mean == pytest.approx(0.012, rel=0.02)
+    assert "hidden matrices have lr_hidden times as much" in table.markdown()
+
+
+def test_learning_rates_do_not_mix_parts_of_one_size():
+    both = [scan(0.0, d64=part).sweeps["lr_scan"] for part in (0.5, 1.0)]
+    table = learning_rates.make(Inputs.of({"lr_scan": pd.concat(both, ignore_index=True)})).frame
+    assert table[["d_model", "lr_hidden"]].to_numpy().tolist() == [[64, 0.5], [64, 1]]
+    assert "loss at rate 5" in table and "loss at rate 6" not in table
 
 
 def test_unidentified_law_has_no_number():

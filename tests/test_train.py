@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.engines.native import available
+from pipeline.plan.steps import evaluation_steps, log_spaced, snapshot_steps
 from pipeline.train.__main__ import main
 from pipeline.train.optim import rate_at_step
 from pipeline.train.results import read_snapshots, read_weights
-from pipeline.train.steps import evaluation_steps, log_spaced, snapshot_steps
 
 
 def curve_of(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,14 @@ def command(folder: Path, *arguments: str) -> list[str]:
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a workflow to its end."""
     return subprocess.run(command(folder, *arguments), env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def planned_jobs(dry_run: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Return rule -> number of jobs that a dry run, which must succeed, says would run."""
+    said = dry_run.stdout + dry_run.stderr
+    assert dry_run.returncode == 0, said
+    stats = re.search(r"job +count\n-+ +-+\n(.*?)\ntotal", said, re.S)
+    return {} if stats is None else {row.split()[0]: int(row.split()[1]) for row in stats[1].splitlines()}
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

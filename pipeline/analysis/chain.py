@@ -10,6 +10,7 @@ what noise adds to the replicates it added to the estimate itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,24 @@ Replicates = tuple[Array, dict[str, Any]]
 SQUARES = Objective("mse_log")
 
 
-def turned(fit: Fit) -> Array:
-    """Return the draws of a fit turned round its estimate."""
-    return 2 * np.asarray(fit.vector) - fit.draws
+CriticalBatch = Callable[[Array], Array]
+"""Critical batch in tokens of a loss, nats per token."""
+
+
+def estimated(b_crit: Fit) -> CriticalBatch:
+    """Return the fitted B_crit(L)."""
+    vector = np.asarray(b_crit.vector)
+    return lambda loss: b_crit.definition.evaluate(vector[None], {"loss": loss})[0]
+
+
+def turned(b_crit: Fit, k: int) -> CriticalBatch:
+    """Return B_crit(L) of replicate k, turned round the fit in its logarithm at each loss.
+
+    Not in the parameters: the scans tell B_crit near their losses and little of B_* at 1 nat, so replicates lie on a
+    ridge in (B_*, alpha_B). It is bent: what is turned in the parameters falls off it, and always to the same side.
+    """
+    fitted, draw = estimated(b_crit), b_crit.draws[k]
+    return lambda loss: fitted(loss) ** 2 / b_crit.definition.evaluate(draw[None], {"loss": loss})[0]
 
 
 def learning_curves(fit: Fit, points: pd.DataFrame, b_crit: Fit, n_boot: int, seed: int) -> Replicates | str:
@@ -63,10 +79,9 @@ def learning_curves(fit: Fit, points: pd.DataFrame, b_crit: Fit, n_boot: int, se
     vectors = np.full((n_boot, len(theta)), np.nan)
     step, batch = points["step"].to_numpy(float), points["batch_tokens"].to_numpy(float)
     sizes, weights = points[["n_params"]], np.ones((1, len(points)))
-    upstream = turned(b_crit)
-    for k in range(min(n_boot, len(upstream))):
+    for k in range(min(n_boot, len(b_crit.draws))):
         changed = noise.drawn(-drawn[k])
-        critical = _critical(b_crit, upstream[k], np.exp(changed))
+        critical = turned(b_crit, k)(np.exp(changed))
         one = law.model(sizes.assign(steps=minimum_steps(step, batch, critical)))
         start = _moved(theta, model, one)
         found = estimate.minimise(one, np.exp(changed), start[None], weights, SQUARES)
@@ -94,17 +109,19 @@ def frontier_trend(fit: Fit, rows: pd.DataFrame, n_boot: int, seed: int, b_crit:
     noise = run_noise(*search.surface())
     if noise is None:
         return "too few sizes to tell the noise of runs from the trend: no interval"
-    fixed = None if b_crit is None else np.asarray(b_crit.vector)
-    middle = search.vector(noise.smooth, fixed)
+    middle = search.vector(noise.smooth, None if b_crit is None else estimated(b_crit))
     if not np.isfinite(middle).all():
         return "the smooth surface through the curves has no frontier: no interval"
-    factor = estimate.widening(noise.degrees)
+    # The trend's own parameters are taken off as well: without, simulated intervals of the best size held it in 90 %.
+    degrees = noise.degrees - len(middle)
+    if degrees < 1:
+        return "too few runs to tell their noise from the trend: no interval"
+    factor = estimate.widening(degrees)
     drawn = factor * normals(search.curves.runs, n_boot, seed)
-    upstream = None if b_crit is None else turned(b_crit)
     vectors = np.full((n_boot, len(middle)), np.nan)
-    for k in range(n_boot if upstream is None else min(n_boot, len(upstream))):
-        vectors[k] = search.vector(noise.drawn(-drawn[k]), None if upstream is None else upstream[k])
-    return np.asarray(fit.vector) - (vectors - middle), {"degrees_of_freedom": noise.degrees, "widening": factor}
+    for k in range(n_boot if b_crit is None else min(n_boot, len(b_crit.draws))):
+        vectors[k] = search.vector(noise.drawn(-drawn[k]), None if b_crit is None else turned(b_crit, k))
+    return np.asarray(fit.vector) - (vectors - middle), {"degrees_of_freedom": degrees, "widening": factor}
 
 
 class FrontierSearch:
@@ -129,21 +146,20 @@ class FrontierSearch:
         """Return ln N, ln x, ln L and the run of each row, for `run_noise`."""
         length = self.log_flops - self.log_size
         if self.b_crit is not None:
-            length = self._log_compute(self.log_loss, np.asarray(self.b_crit.vector)) - self.log_size
+            length = self._log_compute(self.log_loss, estimated(self.b_crit)) - self.log_size
         return self.log_size, length, self.log_loss, self.curves.run_index
 
-    def _log_compute(self, log_loss: Array, critical: Array | None) -> Array:
+    def _log_compute(self, log_loss: Array, critical: CriticalBatch | None) -> Array:
         if critical is None:
             return self.log_flops
-        batch = _critical(self.b_crit, critical, np.exp(log_loss))
-        return np.log(minimum_compute(np.exp(self.log_flops), self.batch, batch))
+        return np.log(minimum_compute(np.exp(self.log_flops), self.batch, critical(np.exp(log_loss))))
 
     def batch_at(self, log_size: Array) -> Array:
         """Return the batch, in tokens, of runs of a size."""
         return np.exp(np.interp(log_size, *self.batch_by_size))
 
-    def vector(self, log_loss: Array, critical: Array | None) -> Array:
-        """Return the law's vector for ln L of the rows and the vector of B_crit; NaN where no trend can be told."""
+    def vector(self, log_loss: Array, critical: CriticalBatch | None) -> Array:
+        """Return the law's vector for ln L of the rows and a B_crit(L); NaN where no trend can be told."""
         nothing = np.full(len(self.law.parameters), np.nan)
         with np.errstate(all="ignore"):
             log_compute = self._log_compute(log_loss, critical)
@@ -162,8 +178,7 @@ class FrontierSearch:
         if critical is None:
             points["steps"] = points["flops"] / (6 * points["n_params"] * self.batch_at(point.log_size[told]))
         else:
-            batch = _critical(self.b_crit, critical, points["loss"])
-            points |= efficient(points["flops"], points["n_params"], batch)
+            points |= efficient(points["flops"], points["n_params"], critical(points["loss"]))
         y = points[self.law.response]
         model = self.law.model(pd.DataFrame(points))
         line = self.law.starts(model, y, np.ones(len(y)), SQUARES)  # in logarithms: the start is the minimum
@@ -173,10 +188,6 @@ class FrontierSearch:
 def efficient(flops: Array, n_params: Array, b_crit: Array) -> dict[str, Array]:
     """Return S_min, tokens and batch of efficient training: at B_crit twice S_min steps are made (Eq 6.1 to 6.7)."""
     return {"steps": flops / (6 * n_params * b_crit), "n_tokens": 2 * flops / (6 * n_params), "batch_tokens": b_crit}
-
-
-def _critical(b_crit: Fit, vector: Array, loss: Array) -> Array:
-    return b_crit.definition.evaluate(vector[None], {"loss": loss})[0]
 
 
 def _moved(theta: Array, model: Any, other: Any) -> Array:

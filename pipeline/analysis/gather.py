@@ -22,10 +22,10 @@ from pipeline.train.results import CURVE, EVALUATION, read_curve, read_evaluatio
 
 RUN_COLUMNS = (
     *("family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_vocab", "n_reuse", "batch_sequences"),
-    *("batch_tokens", "n_steps", "schedule", "warmup_steps", "lr_final", "dropout", "weight_decay", "seed"),
-    "precision",
+    *("batch_tokens", "n_steps", "schedule", "warmup_steps", "lr_final", "lr_hidden", "cooldown", "branch_point"),
+    *("dropout", "weight_decay", "seed", "precision"),
 )
-"""Fields of `Run` that become columns under their own name."""
+"""What of a `Run` becomes a column under its own name."""
 
 
 def run_columns(run: Run, n_train_tokens: int) -> dict[str, object]:

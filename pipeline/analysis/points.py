@@ -108,9 +108,14 @@ def after_warmup(given: Inputs) -> pd.DataFrame:
 
 
 def curves_at_fixed_batch(given: Inputs) -> pd.DataFrame:
-    """Return the learning curves of `sizes` after warmup."""
+    """Return the learning curves of `sizes` after warmup, those of wsd runs up to their cooldown.
+
+    In a cooldown the loss falls by a step that no law of the curve knows; before it the rate is constant, and a curve
+    does not depend on the length of its run.
+    """
     rows = fitted_rows(given.sweeps["sizes"])
-    return rows[rows["step"] > rows["warmup_steps"]]
+    cooling = (rows["schedule"] == "wsd") & (rows["step"] > rows["branch_point"])
+    return rows[(rows["step"] > rows["warmup_steps"]) & ~cooling]
 
 
 def naive_frontier(given: Inputs) -> pd.DataFrame:

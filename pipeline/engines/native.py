@@ -53,7 +53,7 @@ class _Settings(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_double)
-            for name in ("beta1", "beta2", "eps", "weight_decay", "clip", "dropout", "embedding_std")
+            for name in ("beta1", "beta2", "eps", "weight_decay", "clip", "dropout", "embedding_std", "lr_hidden")
         ),
         ("seed", ctypes.c_uint64),  # wraps around: any integer is a seed
     )
@@ -287,7 +287,7 @@ class NativeEngine:
         tokens : ndarray of shape (batch_sequences, n_ctx + 1), uint16
             Sequences, each with the token that follows it.
         lr : float
-            Learning rate of this step.
+            Learning rate of this step; hidden matrices have `lr_hidden` times that.
         noise : bool
             Also measure the squared gradient norms of `pipeline.noise`; a batch of one sequence has none.
 

@@ -20,6 +20,7 @@ from pipeline.engines import Pending, StepResult, check_tokens, measured
 from pipeline.engines.cuda_graph import Replayed
 from pipeline.errors import UserError
 from pipeline.models import family, transformer
+from pipeline.models import weights as weights_of
 from pipeline.models.initial import initial, split
 from pipeline.plan.cost import gpu_seconds
 from pipeline.plan.placement import CARD_SLOTS, Placement, place
@@ -79,7 +80,7 @@ class TorchEngine:
         self._leaves = list(self._weights.values())
         steps_alike = run.optimizer == "adamw" and not run.dropout and not self.placement.recompute
         self._has_graph = self._on_card and steps_alike and self._alone()
-        self._optimizer = _optimizer(run, self._leaves, self._has_graph)
+        self._optimizer = _optimizer(run, self._weights, self._has_graph)
         self._compiled = None
         if compile or (compile is None and self._on_card and gpu_seconds(run) > COMPILE_SECONDS):
             self._compiled = torch.compile(self._losses)
@@ -112,10 +113,11 @@ class TorchEngine:
         if self.run.dropout:
             torch.manual_seed(_dropout_seed(self.run.seed, self._steps, self._stream()))
         for group in self._optimizer.param_groups:
+            rate = lr * group["part"]
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
+                group["lr"].fill_(rate)
             else:
-                group["lr"] = lr
+                group["lr"] = rate
         batch = self._to_device(tokens)
         if self._replayed is None or noise != self.run.noise:
             values = self._update(batch, noise)
@@ -298,21 +300,26 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
 
 
-def _optimizer(run: Run, leaves: list[Tensor], graph: bool) -> torch.optim.Optimizer:
-    """Return AdamW or Adafactor; weights decay in matrices, embeddings included, and not in norms and biases.
+def _optimizer(run: Run, leaves: dict[str, Tensor], graph: bool) -> torch.optim.Optimizer:
+    """Return AdamW or Adafactor of leaves by name, in groups whose rate is their `part` of the schedule's.
 
-    Adafactor's steps are relative, as in Shazeer & Stern 2018: min(lr, step^-1/2) times the size of each weight.
+    Hidden matrices have the part `lr_hidden`, all else 1. Weights decay in matrices, embeddings included, and not in
+    norms and biases. Adafactor's steps are relative, as in Shazeer & Stern 2018: min(lr, step^-1/2) times the size of
+    each weight, where lr is the group's.
     """
-    groups = [
-        {"params": [leaf for leaf in leaves if leaf.ndim > 1], "weight_decay": run.weight_decay},
-        {"params": [leaf for leaf in leaves if leaf.ndim == 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    for roles, part, decay in (
+        (("embedding", "depth"), 1.0, run.weight_decay),
+        (("matrix",), run.lr_hidden, run.weight_decay),
+        (("vector",), 1.0, 0.0),
+    ):
+        own = [leaves[one.name] for one in weights_of(run) if one.role in roles]
+        # In a CUDA graph the rate must be a tensor, one a group, and the count of steps on the device.
+        lr = torch.tensor(run.lr, device=own[0].device) if graph and own else run.lr
+        groups.append({"params": own, "part": part, "lr": lr, "weight_decay": decay})
     if run.optimizer == "adafactor":
-        return torch.optim.Adafactor(groups, lr=run.lr)
-    betas = (run.beta1, run.beta2)
-    # In a CUDA graph the rate must be a tensor, and the count of steps on the device.
-    lr = torch.tensor(run.lr, device=leaves[0].device) if graph else run.lr
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=run.eps, fused=True, capturable=graph)
+        return torch.optim.Adafactor(groups)
+    return torch.optim.AdamW(groups, betas=(run.beta1, run.beta2), eps=run.eps, fused=True, capturable=graph)
 
 
 def _dropout_seed(seed: int, step: int, stream: int = 0) -> int:

@@ -31,13 +31,14 @@ def draw(inputs: Inputs) -> Drawing:
     require(ends, "schedules", "two schedules", 2, "schedule")
     ends["decays"] = (ends.lr <= NEAR_ZERO * ends.lr_peak) & (ends.warmup_steps > 0)
     # One setting of a schedule may have been run with several seeds.
-    setting = ["schedule", "lr_peak", "lr_final", "warmup_steps", "n_steps", "decays"]
+    setting = ["schedule", "lr_peak", "lr_hidden", "lr_final", "cooldown", "warmup_steps", "n_steps", "decays"]
     for index, (schedule, own) in enumerate(ends.groupby("schedule")):
         name = schedule.replace("_", " ")
         colour, marker = style.SERIES[index % 8], style.MARKERS[index % 8]
         for k, run in enumerate(own.drop_duplicates(setting).itertuples()):
             steps, rates = _rates(run)
-            series = f"{name}, peak {run.lr_peak:.3g}"
+            length = f", {run.n_steps} steps" if ends.n_steps.nunique() > 1 else ""
+            series = f"{name}, peak {run.lr_peak:.3g}{length}"
             drawing.line("rate", series, steps, rates, colour=colour, width=0.9, label=None if k else name)
         means = mean_over_seeds(own.assign(lr_sum=own.lr_sum.round(12)), "lr_sum", by=setting)
         for decays, part in means.groupby("decays"):
@@ -81,7 +82,7 @@ def draw(inputs: Inputs) -> Drawing:
 
 
 def _rates(run: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and the learning rate at each: the schedule itself, at 400 steps and around the warmup's end."""
+    """Return steps and the learning rate at each: the schedule itself, at 400 steps and at its corners."""
     same = Run(
         tokens="any",
         n_layer=1,
@@ -92,8 +93,10 @@ def _rates(run: object) -> tuple[np.ndarray, np.ndarray]:
         schedule=run.schedule,
         warmup_steps=run.warmup_steps,
         lr_final=run.lr_final,
+        cooldown=run.cooldown,
     )
-    steps = np.unique(np.r_[np.linspace(0, run.n_steps, 401).round(), run.warmup_steps]).astype(int)
+    corners = [same.warmup_steps, same.branch_point]
+    steps = np.unique(np.r_[np.linspace(0, run.n_steps, 401).round(), corners]).astype(int)
     return steps, np.array([rate_at_step(same, int(step)) for step in steps])
 
 

@@ -11,8 +11,8 @@ Examples
 
 from __future__ import annotations
 
-from pipeline.laws.fitting.fit import Estimate, Fit, load_fit
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.formulas import FORMULAS
+from .fitting.fit import Estimate, Fit, load_fit
+from .fitting.law import Law
+from .formulas import FORMULAS
 
 __all__ = ["FORMULAS", "Estimate", "Fit", "Law", "load_fit"]

@@ -1,6 +1,6 @@
 """The laws from the command line (fit, predict, allocate, compare, gain): see docs/laws.md."""
 
-from pipeline.laws.command.cli import main
+from .command.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

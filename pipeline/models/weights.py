@@ -59,8 +59,9 @@ class Sinusoids:
 class Weight:
     """A weight of a model.
 
-    `role` is embedding (of tokens and positions), depth (of the passes of a recurrent model), matrix (what Table 1
-    counts as N) or vector (gains and biases, which are not counted).
+    `role` is embedding (of tokens and positions), depth (of the passes of a recurrent model), matrix (a hidden matrix:
+    what Table 1 counts as N, and what has a learning rate of its own, `lr_hidden`) or vector (gains and biases, which
+    are not counted).
     """
 
     name: str

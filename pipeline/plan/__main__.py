@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 
 from pipeline.errors import command
-from pipeline.plan.summary import render, sweep_costs, text_size
+from pipeline.plan.cost import Speed
+from pipeline.plan.summary import render, sweep_costs, text_size, trunks_line
 
 
 @command
@@ -16,10 +17,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.plan", description=main.__doc__)
     parser.add_argument("--config", required=True, help="the config as JSON")
     parser.add_argument("--cores", type=int, required=True, help="cores that train at once")
+    parser.add_argument("--speed", type=Speed.from_json, help="what python -m pipeline.engines.speed says, as JSON")
     options = parser.parse_args(argv)
     config = json.loads(options.config)
-    print(render(sweep_costs(config), options.cores))
-    print(text_size(config["data"]))
+    print(render(sweep_costs(config, options.speed), options.cores, options.speed))
+    print(trunks_line(config) + text_size(config["data"]))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.plan import catalog
 from pipeline.plan.run import Run, content_id
 from pipeline.plan.sweeps import Member, place_of, runs_of_sweep
+from pipeline.plan.trunk import Trunk, shared_trunks
 
 RECIPE = 1
 """Raised by hand when the data stages change their meaning (cleaning, splitting, tokenizing); part of their ids."""
@@ -187,6 +188,11 @@ class Experiment:
     def runs(self) -> dict[str, Run]:
         """Run id -> run."""
         return {member.run.id: member.run for members in self.sweeps.values() for member in members}
+
+    @cached_property
+    def trunks(self) -> dict[str, Trunk]:
+        """Trunk id -> trunk of those that runs share."""
+        return shared_trunks(self.runs.values())
 
     @cached_property
     def needs(self) -> list[catalog.Needs]:

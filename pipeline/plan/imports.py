@@ -67,18 +67,22 @@ def _file(module: str, root: Path) -> Path | None:
 @cache
 def imported(file: Path, root: Path) -> list[str]:
     """Return the modules of this package that a file imports, and the packages that it takes them from."""
-    return list(_names(ast.parse(file.read_text(encoding="utf-8")), root))
+    package = file.resolve().relative_to(root.resolve()).parent.parts
+    return list(_names(ast.parse(file.read_text(encoding="utf-8")), root, package))
 
 
-def _names(tree: ast.AST, root: Path) -> Iterator[str]:
+def _names(tree: ast.AST, root: Path, package: tuple[str, ...]) -> Iterator[str]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("pipeline"))
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipeline"):
-            yield node.module
-            for alias in node.names:  # a module of that package, or a name in it
-                if _file(f"{node.module}.{alias.name}", root):
-                    yield f"{node.module}.{alias.name}"
-        yield from _names(node, root)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()  # of `from ..errors import`
+            module = ".".join((*above, *filter(None, [node.module])))
+            if module.startswith("pipeline"):
+                yield module
+                for alias in node.names:  # a module of that package, or a name in it
+                    if _file(f"{module}.{alias.name}", root):
+                        yield f"{module}.{alias.name}"
+        yield from _names(node, root, package)

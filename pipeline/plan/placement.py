@@ -136,9 +136,9 @@ def cards(run: Run, most: int = CARDS[-1], memory: float = GPU_BYTES) -> int:
     return allowed[-1]
 
 
-def gpu_hours(run: Run) -> float:
-    """Return the hours of a whole card that a run takes, where small runs share one."""
-    return gpu_seconds(run) / 3600 * card_slots(run) / CARD_SLOTS
+def gpu_hours(run: Run, start: int = 0) -> float:
+    """Return the hours of a whole card that a run takes after step `start`, where small runs share one."""
+    return gpu_seconds(run, start) / 3600 * card_slots(run) / CARD_SLOTS
 
 
 def host_mb(run: Run) -> int:
@@ -147,6 +147,6 @@ def host_mb(run: Run) -> int:
     return math.ceil(4000 * cards(run) + 2 * state / 1e6)
 
 
-def gpu_minutes(run: Run) -> int:
-    """Return the minutes to allow a run on GPUs: three times its cost, and twenty more for compiling."""
-    return math.ceil(20 + 3 * gpu_seconds(run) / cards(run) / 60)
+def gpu_minutes(run: Run, start: int = 0) -> int:
+    """Return the minutes to allow a run on GPUs after step `start`: three times its cost, and 20 more for compiling."""
+    return math.ceil(20 + 3 * gpu_seconds(run, start) / cards(run) / 60)

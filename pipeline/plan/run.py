@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, fields
+from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.models import FAMILIES, family
 
-SCHEDULES = ("cosine", "linear", "constant", "inverse_sqrt", "cosine_cycles", "step")
+SCHEDULES = ("cosine", "linear", "constant", "inverse_sqrt", "cosine_cycles", "step", "wsd")
 OPTIMIZERS = ("adamw", "adafactor")
 PRECISIONS = ("float32", "bfloat16")
 RECIPE = 1
@@ -88,12 +91,17 @@ class Run:
     """adamw or adafactor."""
     lr: float
     """Peak learning rate."""
+    lr_hidden: float = 1.0
+    """Learning rate of the hidden matrices (attention, feed-forward, an LSTM's gates) as a part of that of all other
+    weights (embeddings, norms, biases), which is the schedule's."""
     schedule: str = "cosine"
     """Shape of the learning rate after warmup: see `pipeline.train.optim`."""
     warmup_steps: int = 0
     """Steps of linear warmup."""
     lr_final: float = 0.0
     """Floor of the learning rate as a part of the peak: where cosine and linear end."""
+    cooldown: float = 0.2
+    """Part of the steps in which the rate of schedule wsd falls at the end; other schedules keep the default."""
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
@@ -110,7 +118,7 @@ class Run:
     test_tokens: int = 131_072
     """Tokens of the fixed test set on which the curve's loss is measured."""
     evaluations: int = 40
-    """Evaluations, log-spaced in steps from the first to the last."""
+    """Evaluations, log-spaced in steps from the first to the last (wsd: see `pipeline.plan.steps`)."""
     evaluate_every: int = 0
     """Evaluate also every so many steps; 0 is never. Early stopping needs it."""
     patience: int = 0
@@ -127,6 +135,8 @@ class Run:
             self._cast(field.name, field.type)
         if self.d_ff == 0:
             object.__setattr__(self, "d_ff", 4 * self.d_model)
+        if self.schedule != "wsd":
+            object.__setattr__(self, "cooldown", Run.cooldown)
         self._check()
 
     def _cast(self, name: str, kind: Any) -> None:
@@ -174,7 +184,9 @@ class Run:
                 raise UserError(f"{name}: {getattr(self, name)} is below {least}")
         for name, low, high in (
             ("lr", 0.0, 10.0),
+            ("lr_hidden", 0.0, 1e5),
             ("lr_final", 0.0, 1.0),
+            ("cooldown", 0.0, 0.9999),
             ("dropout", 0.0, 0.9),
             ("beta1", 0.0, 0.9999),
             ("beta2", 0.0, 0.99999),
@@ -197,6 +209,11 @@ class Run:
             raise UserError(f"n_layer: {self.n_layer} is below {kind.LEAST_LAYERS}, the least of family {self.family}")
         if self.warmup_steps >= self.n_steps:
             raise UserError(f"warmup_steps: {self.warmup_steps} is not below n_steps {self.n_steps}")
+        if self.schedule == "wsd" and self.warmup_steps >= self.branch_point:
+            raise UserError(
+                f"cooldown: {self.cooldown} of {self.n_steps} steps begins after step {self.branch_point}, not after "
+                f"the warmup, warmup_steps {self.warmup_steps}"
+            )
         if self.patience and not self.evaluate_every:
             raise UserError("patience: early stopping needs evaluate_every above 0")
         if self.n_unique_tokens is not None and self.n_unique_tokens <= self.n_ctx:
@@ -206,6 +223,20 @@ class Run:
     def batch_tokens(self) -> int:
         """Tokens in a batch (B)."""
         return self.batch_sequences * self.n_ctx
+
+    @cached_property
+    def branch_point(self) -> int:
+        """The last step of a wsd run before its cooldown: to here it is its trunk (`pipeline.plan.trunk`); else 0.
+
+        Examples
+        --------
+        >>> shape = {"tokens": "t", "n_layer": 1, "d_model": 8, "n_vocab": 64, "lr": 0.01}
+        >>> [Run(n_steps=10, schedule="wsd", cooldown=part, **shape).branch_point for part in (0.2, 0.25, 0)]
+        [8, 7, 10]
+        """
+        if self.schedule != "wsd":
+            return 0
+        return math.floor(self.n_steps * (1 - Fraction(str(self.cooldown))))  # the part as it is written: 0.1 is 1/10
 
     def differing(self) -> dict[str, Any]:
         """Return the fields without a default, and those that differ from it.
@@ -237,7 +268,15 @@ class Run:
     @property
     def id(self) -> str:
         """Slug and hash, for example transformer-2x64-b16-s4000-1f0c9a7e55."""
+        return content_id(self._slug(f"-s{self.n_steps}"), self.differing())
+
+    @property
+    def trunk_id(self) -> str:
+        """The id without the length, which a wsd run shares with those that branch off the same trunk."""
+        fields = {name: value for name, value in self.differing().items() if name not in ("n_steps", "cooldown")}
+        return content_id(self._slug(), fields)
+
+    def _slug(self, length: str = "") -> str:
         reuse = f"x{self.n_reuse}" if self.n_reuse > 1 else ""
         unique = f"-d{self.n_unique_tokens}" if self.n_unique_tokens else ""
-        slug = f"{self.family}-{self.n_layer}x{self.d_model}{reuse}-b{self.batch_sequences}-s{self.n_steps}{unique}"
-        return content_id(slug, self.differing())
+        return f"{self.family}-{self.n_layer}x{self.d_model}{reuse}-b{self.batch_sequences}{length}{unique}"

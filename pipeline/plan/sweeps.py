@@ -13,6 +13,7 @@ epochs         most epochs over n_unique_tokens
 warmup         linear warmup as a part of the steps, in place of warmup_steps
 lr             peak learning rate, in place of the one that the rule of the config gives
 lr_factor      multiplies either
+lr_hidden      rate of the hidden matrices as a part of that, in place of the one that the rule gives
 shown_only     shapes that are drawn but not fitted
 label          the sweep's own name of a series
 """
@@ -66,7 +67,7 @@ def peak_rate(rule: Mapping[str, Any], n_params: int) -> float:
     """Return the peak learning rate of a model of `n_params` non-embedding parameters.
 
     `kaplan` is the paper's Eq D.1, 0.003239 - 0.0001395 ln N, which ends at N = 1e10. `power` is
-    coefficient x (N / 1e5)^-exponent, at most `most`.
+    coefficient x (N / 1e5)^-exponent, at most `most`. `width` is `coefficient` at every N; see `hidden_part`.
 
     Raises
     ------
@@ -81,13 +82,33 @@ def peak_rate(rule: Mapping[str, Any], n_params: int) -> float:
     0.001
     """
     n_params = max(n_params, SMALLEST_N)
-    if rule["rule"] == "kaplan":
-        rate = 0.003239 - 0.0001395 * math.log(n_params)
-    else:
-        rate = min(rule["most"], rule["coefficient"] * (n_params / 1e5) ** -rule["exponent"])
+    match rule["rule"]:
+        case "kaplan":
+            rate = 0.003239 - 0.0001395 * math.log(n_params)
+        case "power":
+            rate = min(rule["most"], rule["coefficient"] * (n_params / 1e5) ** -rule["exponent"])
+        case "width":
+            rate = rule["coefficient"]
     if rate <= 0:
         raise UserError(f"learning_rate: rule {rule['rule']} gives no positive rate at N = {n_params}")
     return float(f"{rate:.4g}")
+
+
+def hidden_part(rule: Mapping[str, Any], d_model: int) -> float:
+    """Return the rate of a model's hidden matrices as a part of its peak rate, which all its other weights have.
+
+    `width` is width / d_model: with Adam the best rate of a hidden matrix goes as 1 / fan-in, that of an embedding, a
+    norm or a bias does not depend on the width (the rates of muP: Yang et al. 2022, arXiv 2203.03466, Table 8), so that
+    one coefficient serves all widths. `kaplan` and `power` have one rate for all weights.
+
+    Examples
+    --------
+    >>> hidden_part({"rule": "width", "coefficient": 0.012, "width": 32}, d_model=128)
+    0.25
+    >>> hidden_part({"rule": "kaplan"}, d_model=128)
+    1.0
+    """
+    return float(f"{rule['width'] / d_model:.4g}") if rule["rule"] == "width" else 1.0
 
 
 def runs_of_sweep(name: str, config: Config, tokens_id: str) -> list[Member]:
@@ -221,6 +242,8 @@ def _check_whole(name: str, sweep: Mapping[str, Any], runs: list[Run]) -> None:
             )
     if any(mapping.get("epochs") for mapping in mappings) and not any(run.n_unique_tokens for run in runs):
         raise UserError(f"config: sweeps/{name}/epochs: they are of n_unique_tokens, which no run of the sweep has")
+    if any("cooldown" in mapping for mapping in mappings) and not any(run.schedule == "wsd" for run in runs):
+        raise UserError(f"config: sweeps/{name}/cooldown: it is of schedule wsd, which no run of the sweep has")
     stopping = [run for run in runs if run.patience]
     if stopping and all(run.evaluate_every > run.n_steps for run in stopping):
         run = max(stopping, key=lambda run: run.n_steps)
@@ -258,7 +281,8 @@ def _member(settings: dict[str, Any], config: Config, tokens_id: str) -> Member:
             raise UserError(f"batch_tokens: {batch_tokens:g} is less than one sequence, n_ctx {n_ctx}")
         fields_["batch_sequences"] = round(batch_tokens / n_ctx)
 
-    probe = Run(**fields_ | {"n_steps": 2, "warmup_steps": 0, "lr": 0.0, "n_unique_tokens": None, "patience": 0})
+    any_length = {"n_steps": 2, "warmup_steps": 0, "cooldown": 0.0, "n_unique_tokens": None, "patience": 0}
+    probe = Run(**fields_ | any_length | {"lr": 0.0})
     n_params = count(probe).n_params
     if "n_steps" not in fields_:
         length = _length(tokens, n_params)
@@ -274,6 +298,7 @@ def _member(settings: dict[str, Any], config: Config, tokens_id: str) -> Member:
         fields_["lr"] = float(f"{lr_factor * peak_rate(config['learning_rate'], n_params):.4g}")
     else:
         fields_["lr"] = float(f"{lr_factor * lr:.12g}")
+    fields_.setdefault("lr_hidden", hidden_part(config["learning_rate"], d_model))
     return Member(Run(**fields_), label, [n_layer, d_model] not in [list(s[:2]) for s in shown_only])
 
 

@@ -29,6 +29,11 @@ class Case:
     constants: Mapping[str, float] = field(default_factory=dict)
     """Other constants, as for `World.changed`."""
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of one experiment of the laptop's design: where all claims are looked at, all laws are fitted."""
+        return 1.5 if self.claim else 5.0
+
 
 RIGHT = (
     Case("paper", None, "the paper is right", "its own numbers"),

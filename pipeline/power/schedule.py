@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.laws.algebra.efficiency import Array
 from pipeline.plan.run import Run
+from pipeline.plan.steps import evaluation_steps
 from pipeline.train.optim import rate_at_step
-from pipeline.train.steps import evaluation_steps
 
 PATTERN = {"cosine": 0.0, "linear": 1.0, "cosine_cycles": -1.0, "step": 1.0, "inverse_sqrt": -1.0}
 """Schedule -> which way it differs, where schedules do; 0 for others."""

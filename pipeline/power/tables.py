@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
 
 from pipeline.analysis.gather import curve_table, marks, run_columns
 from pipeline.plan.run import Run
+from pipeline.plan.steps import evaluation_steps, snapshot_steps
 from pipeline.plan.sweeps import Member
 from pipeline.power.schedule import rates
 from pipeline.power.world import Losses, World
-from pipeline.train.steps import evaluation_steps, snapshot_steps
 
+RATES = ("lr", "lr_final", "schedule", "warmup_steps", "cooldown", "seed")
+MODEL = tuple(field.name for field in fields(Run) if field.name not in RATES)
+"""Fields in which runs agree that differ in their learning rate, schedule or seed alone."""
 GRADIENT = 0.4
 """Norm of a gradient; no claim reads it."""
 
@@ -150,8 +153,8 @@ def rate_factors(members: Sequence[Member]) -> list[float]:
     >>> rate_factors([Member(Run(lr=lr, **shape)) for lr in (0.01, 0.02, 0.08)])
     [0.5, 1.0, 4.0]
     """
-    keys = [replace(one.run, lr=0.0, schedule="constant", warmup_steps=0, lr_final=0.0, seed=0) for one in members]
-    tried: dict[Run, list[float]] = {}
+    keys = [tuple(getattr(one.run, name) for name in MODEL) for one in members]
+    tried: dict[tuple, list[float]] = {}
     for key, member in zip(keys, members, strict=True):
         tried.setdefault(key, []).append(member.run.lr)
     middle = {key: statistics.median_high(found) for key, found in tried.items()}

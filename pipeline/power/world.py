@@ -21,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.laws.algebra.efficiency import Array, Laws, minimum_steps
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
+from pipeline.plan.steps import evaluation_steps
 from pipeline.power.context import Context
 from pipeline.power.noise import Noise
 from pipeline.power.overfitting import Overfitting
@@ -29,7 +30,6 @@ from pipeline.power.schedule import Schedule
 from pipeline.power.shape import FIGURE_5, Shape
 from pipeline.power.size import REFERENCE, Size
 from pipeline.power.transfer import Transfer
-from pipeline.train.steps import evaluation_steps
 
 EXPONENTS = {"alpha_N": 0.072, "alpha_S": 0.74, "alpha_B": 0.235, "alpha_D": 0.097}
 """Exponents of the world of the paper.

@@ -1,4 +1,4 @@
-"""What the runs cost: planned and measured, from the records that Snakemake and the trainer leave in logs/."""
+"""What runs and trunks cost: planned and measured, from the records of Snakemake and the trainer in logs/."""
 
 from __future__ import annotations
 
@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import read_json, reading
-from pipeline.plan import cost
 from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
-from pipeline.plan.run import Run
+from pipeline.plan.trunk import Part, parts
 from pipeline.units import PF_DAY
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one run cost; None where it left no record here (it was trained elsewhere)."""
+    """What one job cost; None where it left no record here (it was trained elsewhere)."""
 
-    run: Run
-    flops: float
-    """FLOP of the paper's count, 6 N tokens, of all planned steps."""
-    planned: float
-    """Seconds on one core, as `snakemake plan` says."""
+    part: Part
+    """A run, or what it does not share, or a segment of a trunk."""
     seconds: float | None = None
     memory: float | None = None
     """Most resident memory in MB."""
@@ -34,22 +30,29 @@ class Record:
 
     @property
     def pf_days(self) -> float:
-        """The compute in PF-days."""
-        return self.flops / PF_DAY
+        """The compute of all planned steps in PF-days: the paper's count, 6 N tokens."""
+        return count(self.part.run).flops * self.part.tokens / PF_DAY
+
+    @property
+    def planned(self) -> float:
+        """Seconds on one core, as `snakemake plan` says."""
+        return self.part.seconds
 
 
-def record(run: Run, logs: Path) -> Record:
-    """Return the cost of a run.
+def benchmark_file(part: Part, logs: Path) -> Path:
+    """Return Snakemake's record of a job that trains."""
+    return logs / ("trunk" if part.segment else "train") / f"{part.name}.jsonl"
 
-    Parameters
-    ----------
-    run
-        The run.
-    logs
-        Folder with train/<run>.jsonl (Snakemake's benchmark) and timing/<run>.json (the trainer's own), if there are.
-    """
+
+def timing_file(part: Part, logs: Path) -> Path:
+    """Return the trainer's own record of a job."""
+    return logs / "timing" / f"{part.name}.json"
+
+
+def record(part: Part, logs: Path) -> Record:
+    """Return the cost of a job, from the records of it in the folder `logs`, if there are."""
     measured: dict[str, Any] = {}
-    benchmark, timing = logs / "train" / f"{run.id}.jsonl", logs / "timing" / f"{run.id}.json"
+    benchmark, timing = benchmark_file(part, logs), timing_file(part, logs)
     if benchmark.is_file() and (lines := benchmark.read_text(encoding="utf-8").strip().splitlines()):
         with reading(benchmark, "a record of Snakemake's", "remove it"):
             last = json.loads(lines[-1])
@@ -58,7 +61,7 @@ def record(run: Run, logs: Path) -> Record:
         with reading(timing, "a record of the trainer's", "remove it"):
             times = read_json(timing)
             measured |= {"speed": times["tokens_per_second"], "engine": times["engine"]}
-    return Record(run, count(run).flops * run.n_steps * run.batch_tokens, cost.seconds(run), **measured)
+    return Record(part, **measured)
 
 
 def number(value: Any) -> float | None:
@@ -66,21 +69,23 @@ def number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def needed_runs(experiment: Experiment) -> list[Run]:
-    """Return the runs behind the wanted figures and tables, each once."""
-    return list(dict.fromkeys(member.run for sweep in experiment.wanted_sweeps.values() for member in sweep))
+def needed_parts(experiment: Experiment) -> list[Part]:
+    """Return what is trained for the wanted figures and tables, job by job, each once."""
+    runs = [member.run for sweep in experiment.wanted_sweeps.values() for member in sweep]
+    return list(dict.fromkeys(part for run in runs for part in parts(run, experiment.trunks)))
 
 
 def by_sweep(experiment: Experiment, logs: Path) -> list[dict[str, Any]]:
-    """Return a row a sweep that is needed, and a total; a run of several sweeps is counted in the first of them."""
+    """Return a row a sweep that is needed, and a total; what several sweeps need is counted in the first of them."""
     rows: list[dict[str, Any]] = []
-    seen: set[Run] = set()
+    seen: set[Part] = set()
     for name, members in experiment.wanted_sweeps.items():
-        runs = [member.run for member in members]
-        new = [record(run, logs) for run in runs if run not in seen]
-        seen.update(runs)
-        rows.append({"sweep": name, "runs": len(runs), "records": new})
-    total = {"sweep": "total", "runs": len(seen), "records": [one for row in rows for one in row["records"]]}
+        jobs = dict.fromkeys(part for member in members for part in parts(member.run, experiment.trunks))
+        new = [record(part, logs) for part in jobs if part not in seen]
+        seen.update(jobs)
+        rows.append({"sweep": name, "runs": len(members), "records": new})
+    n_runs = sum(not part.segment for part in seen)
+    total = {"sweep": "total", "runs": n_runs, "records": [one for row in rows for one in row["records"]]}
     return [row | summary(row["records"]) for row in [*rows, total]]
 
 
@@ -88,7 +93,7 @@ def summary(records: list[Record]) -> Mapping[str, Any]:
     """Return the sums of some records: planned and measured minutes, memory, and how many left a record."""
     known = [one for one in records if one.seconds is not None]
     return {
-        "new": len(records),
+        "new": sum(not one.part.segment for one in records),
         "pf_days": sum(one.pf_days for one in records),
         "planned": sum(one.planned for one in records) / 60,
         "recorded": len(known),

@@ -85,9 +85,17 @@ def _schedule(experiment: Experiment, _: int | None) -> str:
 
 def _rate(experiment: Experiment, _: int | None) -> str:
     rule = experiment.config["learning_rate"]
-    if rule["rule"] == "kaplan":
-        return KAPLAN_RATE
+    match rule["rule"]:
+        case "kaplan":
+            return KAPLAN_RATE
+        case "width":
+            return f"{rule['coefficient']:g} at every N"
     return f"{rule['coefficient']:g} (N / 1e5)^-{rule['exponent']:g}, at most {rule['most']:g}"
+
+
+def _hidden_rate(experiment: Experiment, _: int | None) -> str:
+    parts = ranged([run.lr_hidden for run in runs(experiment, "sizes")])
+    return ONE_RATE if parts in (None, 1) else words(parts, "times that of embeddings, norms and biases")
 
 
 def _unstated(experiment: Experiment, _: int | None) -> str:
@@ -106,6 +114,7 @@ def _all_data(experiment: Experiment, train_tokens: int | None) -> str:
 
 
 KAPLAN_RATE = "0.003239 - 0.0001395 ln N"
+ONE_RATE = "that of all weights"
 FACTS = (
     Fact("training text", "WebText2: 2.29e10 tokens of web pages", "", _all_data,
          "WebText2 was never published."),
@@ -137,6 +146,8 @@ FACTS = (
          "3,000 steps of the paper's batch are 1.6e9 tokens; a warmup longer than a run's best length biases N(C)."),
     Fact("peak learning rate", KAPLAN_RATE, "", _rate,
          "Fitted to our sweep lr_scan: the paper's rule is for its batch."),
+    Fact("learning rate of hidden matrices", ONE_RATE, "", _hidden_rate,
+         "As in muP: with Adam a wide hidden matrix wants a lower rate than a narrow one, an embedding does not."),
     Fact("schedule", "cosine to zero", "", _schedule, "Set so in the config."),
     Fact("optimizer", "Adam; Adafactor above 1e9 parameters", "",
          lambda e, _: " and ".join(sorted({_optimizer(run) for run in runs(e, "sizes")})),

@@ -18,7 +18,7 @@ import pandas as pd
 from pipeline.errors import UserError, command
 from pipeline.files import atomic_path, read_json
 from pipeline.plan.experiment import Experiment
-from pipeline.report.costs import by_sweep, needed_runs
+from pipeline.report.costs import benchmark_file, by_sweep, needed_parts, timing_file
 from pipeline.tables.table import text
 
 PICTURES = ("fig01", "fig04", "fig09")
@@ -106,13 +106,13 @@ def times(experiment: Experiment, logs: Path) -> str:
         if row["recorded"]
     ]
     parts: dict[str, float] = {}
-    runs = [run.id for run in needed_runs(experiment)]
-    for path in filter(Path.is_file, (logs / "timing" / f"{run}.json" for run in runs)):
+    jobs = needed_parts(experiment)
+    for path in filter(Path.is_file, (timing_file(job, logs) for job in jobs)):
         for part, seconds in read_json(path)["seconds"].items():
             parts[part] = parts.get(part, 0.0) + seconds
     total = sum(parts.values())
     shares = ", ".join(f"{part} {seconds / total:.1%}" for part, seconds in sorted(parts.items(), key=lambda p: -p[1]))
-    wall = experiment_wall(logs, runs)
+    wall = experiment_wall(logs, [benchmark_file(job, logs) for job in jobs])
     table = markdown(rows, ["sweep", "runs", "of them first here", "planned (core-minutes)", "measured (core-minutes)"])
     return f"{table}\n\nWhere the time of the training jobs went: {shares}. {wall}"
 
@@ -121,9 +121,9 @@ PAUSE_SECONDS = 60
 """Where no job runs for longer, the experiment was interrupted."""
 
 
-def experiment_wall(logs: Path, runs: Sequence[str]) -> str:
-    """Return the wall time from the start of the first data job to the end of the last training of some runs."""
-    trained = [path for path in (logs / "train" / f"{run}.jsonl" for run in runs) if path.is_file()]
+def experiment_wall(logs: Path, benchmarks: Sequence[Path]) -> str:
+    """Return the wall time from the start of the first data job to the end of the last of some jobs that train."""
+    trained = [path for path in benchmarks if path.is_file()]
     downloads = list((logs / "fetch_corpus").glob("*.jsonl"))
     for name, paths in {"fetch_corpus": downloads, "train": trained}.items():
         if not paths:

@@ -2,6 +2,9 @@
 
 Not a table of the paper. The best rate of a size is the vertex of the parabola through the three rates around the
 lowest loss, in the logarithm of the rate; a size whose lowest loss is at an end of its scan has no vertex.
+
+Where hidden matrices have a part of the rate (rule `width`), rates are those of all other weights. The rule gives
+them one value at every size: the closer the best rates lie together, the less that costs.
 """
 
 from __future__ import annotations
@@ -47,10 +50,10 @@ def best_rate(rates: np.ndarray, losses: np.ndarray) -> float:
 
 
 def make(inputs: Inputs) -> Table:
-    """Return a row a size; needs the sweep lr_scan."""
+    """Return a row a size, and a part that hidden matrices have of the rate; needs the sweep lr_scan."""
     ends = inputs.sweeps["lr_scan"].query("final and status != 'diverged'")
     rows = []
-    for n_params, size in ends.groupby("n_params"):
+    for (n_params, part), size in ends.groupby(["n_params", "lr_hidden"]):
         size = size.sort_values("lr_peak")
         if len(size) < 3:
             raise UserError(f"learning_rates: the sweep lr_scan has {len(size)} rates at N = {n_params}; 3 are needed")
@@ -61,6 +64,7 @@ def make(inputs: Inputs) -> Table:
                 "n_layer": shape.n_layer,
                 "d_model": shape.d_model,
                 "n_params": n_params,
+                "lr_hidden": part,
                 **{f"loss at rate {index + 1}": loss for index, loss in enumerate(losses)},
                 "rates": ", ".join(f"{rate:.2g}" for rate in rates),
                 "best_scanned": float(rates[losses.argmin()]),
@@ -68,10 +72,17 @@ def make(inputs: Inputs) -> Table:
             }
         )
     table = pd.DataFrame(rows)
+    one_rate = (table.lr_hidden == 1).all()
     points = table.dropna(subset=["best_rate"]).rename(columns={"n_params": "x", "best_rate": "y"})
     notes = [inputs.where]
     if len(points) >= 3:
         fit = FORMULAS["power"].fit(points.assign(run=[f"N = {x}" for x in points.x]), n_boot=0)
-        at_1e5 = float(fit.predict(x=1e5))
-        notes.append(f"Power law through the best rates: {at_1e5:.3g} (N / 1e5)^{fit.value('p'):.3f}.")
+        found = f"{float(fit.predict(x=1e5)):.3g} (N / 1e5)^{fit.value('p'):.3f}" if fit.found else fit.reason
+        notes.append(f"Power law through the best rates: {found}.")
+    if one_rate:
+        return Table(TITLE, table.drop(columns="lr_hidden"), tuple(notes))
+    notes.append("Rates are those of embeddings, norms and biases; hidden matrices have lr_hidden times as much.")
+    if len(points):
+        mean, spread = np.exp(np.log(points.y).mean()), points.y.max() / points.y.min()
+        notes.append(f"Geometric mean of the best rates: {mean:.3g}; the highest is {spread:.3g} times the lowest.")
     return Table(TITLE, table, tuple(notes))

@@ -7,6 +7,11 @@ from its checkpoint in the scratch folder, and ends on a CPU with the bytes of a
 SIGINT the state is saved and the command exits with code 75 (EX_TEMPFAIL): start it again and it goes on. A run that
 diverges is a result: it is recorded with status `diverged`, and the exit code is 0.
 
+A wsd run goes on from the last state of its trunk in results/trunks that it shares (`pipeline.plan.trunk`), and without
+one from nothing to the same bytes. States are made with --segment, from the run that ends where they are taken:
+
+    python -m pipeline.train --segment --run JSON --tokens DIR --output results/trunks/ID/step-80.safetensors ...
+
 A run that wants several GPUs and has them is trained by as many processes (`pipeline.engines.distributed`). Each makes
 all steps with its share of every batch; the first writes the files.
 """
@@ -30,6 +35,7 @@ from pipeline.plan.counts import count
 from pipeline.plan.run import Run
 from pipeline.tokens.windows import Windows, check_token_files, load_tokens, test_windows
 from pipeline.train import finished, results
+from pipeline.train.branch import state_file
 from pipeline.train.clock import Clock
 from pipeline.train.trainer import Trainer
 
@@ -75,6 +81,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens", required=True, type=Path, help="folder of token files")
     parser.add_argument("--output", required=True, type=Path, help="curve.parquet; the weights go beside it")
     parser.add_argument("--scratch", required=True, type=Path, help="folder of the resume state")
+    parser.add_argument("--segment", action="store_true", help="train a trunk to step-N.safetensors, the --output")
+    parser.add_argument("--trunks", type=Path, help="folder of trunks, by default the one beside the folder of runs")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--engine", default="auto", help="auto, native or torch")
     parser.add_argument("--threads", type=int, default=1, help="threads on a CPU")
@@ -94,8 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     clock = Clock()
     options = parse(argv)
     run = Run.from_json(options.run)
-    if options.output.name != results.CURVE:
-        raise UserError(f"--output: {options.output} does not end in {results.CURVE}")
+    if options.segment and run.branch_point != run.n_steps:
+        raise UserError("--segment: the run is no trunk: it needs schedule wsd and cooldown 0")
+    wanted = state_file(run.n_steps) if options.segment else results.CURVE
+    if options.output.name != wanted:
+        raise UserError(f"--output: {options.output} does not end in {wanted}")
     folder, files = options.output.parent, results.file_names(run, options.keep_weights)
     if options.finished and finished.put_back(folder, options.finished, files):
         print("finished before: its files are put back", file=sys.stderr)
@@ -107,11 +118,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         distributed.become_several(run, sys.argv[1:] if argv is None else argv)
     group = distributed.join(options.device)
     engine = make_engine(run, options.device, options.threads, options.engine, options.compile, group)
-    trainer = Trainer(run, engine, windows.batch, test, options.scratch, clock, group)
+    trunk = trunk_folder(run, options)
+    trainer = Trainer(run, engine, windows.batch, test, options.scratch, clock, group, trunk, options.segment)
     clock.lap("start-up")
     with signals_to(trainer):
         ended = trainer.train(options.checkpoint_seconds)
-        if ended:
+        if ended and options.segment:
+            write_trunk(trainer, options)
+        elif ended:
             write(trainer, options, files)
         if group.leads:
             report(trainer, options)
@@ -121,6 +135,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"interrupted at step {trainer.progress.step} of {run.n_steps}: state saved", file=sys.stderr)
         return EXIT_PREEMPTED
     return 0
+
+
+def trunk_folder(run: Run, options: argparse.Namespace) -> Path | None:
+    """Return the folder of the states of a run's trunk; None for a schedule that has none."""
+    if options.segment:
+        return options.output.parent
+    trunks = options.trunks or options.output.parent.parent.parent / "trunks"
+    return trunks / run.trunk_id if run.branch_point else None
+
+
+def write_trunk(trainer: Trainer, options: argparse.Namespace) -> None:
+    """Write the state at the end of a segment of a trunk, and remove what was needed to go on with it."""
+    trainer.write_state(options.output, with_snapshots=True)
+    if trainer.group.leads:
+        shutil.rmtree(options.scratch, ignore_errors=True)
+    trainer.clock.lap("writing")
 
 
 def write(trainer: Trainer, options: argparse.Namespace, files: Sequence[str]) -> None:

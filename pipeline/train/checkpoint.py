@@ -1,8 +1,10 @@
-"""The state of a run in progress, so that a killed run continues to the same bytes.
+"""The whole state of a run after some step, so that training goes on from there to the same bytes.
 
-A checkpoint is one safetensors file in the run's scratch folder: the engine's arrays, the best weights so far when the
-run stops early, and `Progress` as JSON in the metadata. It is renamed into place, so there is always either the old
-state or the new one. Batches, learning rates and dropout are functions of the step, and need no state.
+It is one safetensors file: the engine's arrays, the best weights so far when the run stops early, and `Progress` as
+JSON in the metadata. A checkpoint, in the run's scratch folder, is what a killed run goes on from; a state of a trunk
+is what runs branch off from (`pipeline.train.branch`), and holds the snapshots so far as well. It is renamed into
+place, so there is always either the old state or the new one. Batches, learning rates and dropout are functions of the
+step, and need no state.
 """
 
 from __future__ import annotations
@@ -53,23 +55,49 @@ class Progress:
     """Regular evaluations since then."""
 
 
-def save(scratch: Path, run: Run, engine: str, progress: Progress, state: Arrays, best: Arrays) -> None:
-    """Write a checkpoint, whole or not at all; `best` is empty for a run without early stopping."""
-    header = {"run": run.to_json(), "engine": engine, "progress": asdict(progress)}
-    arrays = {f"state/{name}": value for name, value in state.items()}
-    arrays |= {f"best/{name}": value for name, value in best.items()}
-    write_arrays(scratch / FILE, arrays, "checkpoint", header)
+@dataclass
+class State:
+    """A run after some step."""
+
+    progress: Progress
+    engine: Arrays
+    """All that a later step of the engine depends on."""
+    best: Arrays = field(default_factory=dict)
+    """The best weights so far, of a run with early stopping."""
+    snapshots: dict[int, Arrays] = field(default_factory=dict)
+    """Step -> the weights that were put aside there; a checkpoint has them in files of their own."""
+
+    def named(self) -> Arrays:
+        """Return all arrays, each named after what it is part of."""
+        parts = {"state": self.engine, "best": self.best}
+        parts |= {f"snapshot-{step}": weights for step, weights in self.snapshots.items()}
+        return {f"{part}/{name}": value for part, arrays in parts.items() for name, value in arrays.items()}
+
+    @classmethod
+    def of_named(cls, progress: Progress, arrays: Arrays) -> State:
+        """Read what `named` returned."""
+        parts: dict[str, Arrays] = {"state": {}, "best": {}}
+        for name, value in arrays.items():
+            part, _, own = name.partition("/")
+            parts.setdefault(part, {})[own] = value
+        engine, best = parts.pop("state"), parts.pop("best")
+        return cls(progress, engine, best, {int(part.removeprefix("snapshot-")): own for part, own in parts.items()})
 
 
-def load(scratch: Path, run: Run, engine: str) -> tuple[Progress, Arrays, Arrays] | None:
+def save(path: Path, run: Run, engine: str, state: State) -> None:
+    """Write a state, whole or not at all; `engine` is the name of the one that made it."""
+    header = {"run": run.to_json(), "engine": engine, "progress": asdict(state.progress)}
+    write_arrays(path, state.named(), "checkpoint", header)
+
+
+def load(path: Path, run: Run, engine: str) -> State | None:
     """Read what `save` wrote; None when there is nothing, or it is of the other engine (which must start anew).
 
     Raises
     ------
     UserError
-        When the checkpoint is of another run, or can't be read.
+        When the state is of another run, or can't be read.
     """
-    path = scratch / FILE
     if not path.exists():
         return None
     with reading(path, "a state of this version of the program", "delete it to start anew"):
@@ -77,13 +105,10 @@ def load(scratch: Path, run: Run, engine: str) -> tuple[Progress, Arrays, Arrays
         progress = Progress(**header["progress"])
         progress.noise = NoiseScale(**header["progress"]["noise"])
         owner = Run.from_json(header["run"])
+        state = State.of_named(progress, arrays)
     if owner != run:
         raise UserError(f"{path}: holds the state of {owner.id}, not of {run.id}; delete it to start anew")
     if header["engine"] != engine:
         print(f"{path}: is of engine {header['engine']}, not {engine}: the run starts anew", file=sys.stderr)
         return None
-    parts = {
-        part: {name[len(part) + 1 :]: value for name, value in arrays.items() if name.startswith(part + "/")}
-        for part in ("state", "best")
-    }
-    return progress, parts["state"], parts["best"]
+    return state

@@ -10,6 +10,10 @@ With p the part of the steps after warmup that is done, in (0, 1], and f the sha
     inverse_sqrt   (warmup_steps / step)^(1/2)                 no warmup counts as one step
     cosine_cycles  cosine, repeated 3 times                    each restart at the peak
     step           1, 1/10, 1/100                              a third of the steps each
+    wsd            1, then 1 - x^(1/2)                         x the part of the cooldown that is done
+
+wsd (warmup, stable, decay) has the cooldown of Hägele et al. 2024 (arXiv 2405.18392). Its rates depend on the length of
+the run in the cooldown alone: what comes before is a trunk that runs share (`pipeline.plan.trunk`).
 
 Rates are pure functions of the run and the step, so a resumed run needs no scheduler state.
 """
@@ -48,6 +52,9 @@ def rate_at_step(run: Run, step: int) -> float:
         return run.lr * step / run.warmup_steps if step else 0.0
     if run.schedule == "inverse_sqrt":
         shape = math.sqrt(max(run.warmup_steps, 1) / step)
+    elif run.schedule == "wsd":
+        done = step - run.branch_point
+        shape = 1 - math.sqrt(done / (run.n_steps - run.branch_point)) if done > 0 else 1.0
     else:
         shape = _SHAPES[run.schedule]((step - run.warmup_steps) / (run.n_steps - run.warmup_steps))
     return run.lr * (run.lr_final + (1 - run.lr_final) * shape)

@@ -11,12 +11,12 @@ import numpy as np
 from pipeline.engines import Engine, Pending, StepResult
 from pipeline.engines.distributed import Group
 from pipeline.plan.run import Run
-from pipeline.train import checkpoint, results
+from pipeline.plan.steps import evaluation_steps, snapshot_steps
+from pipeline.train import branch, checkpoint, results
 from pipeline.train.arrays import Arrays
-from pipeline.train.checkpoint import Progress
+from pipeline.train.checkpoint import Progress, State
 from pipeline.train.clock import Clock
 from pipeline.train.optim import rate_at_step
-from pipeline.train.steps import evaluation_steps, snapshot_steps
 
 DIVERGENCE_MARGIN = 0.5
 """A training loss this much above the initial test loss, in nats, is a sign of divergence."""
@@ -45,6 +45,10 @@ class Trainer:
         Takes the time of each part.
     group
         The processes that train this run.
+    trunk
+        Folder of the states of the run's trunk: it goes on from the last one that it shares.
+    segment
+        The run is a segment of the trunk: it ends before it is looked at after its last step.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Trainer:
         scratch: Path,
         clock: Clock,
         group: Group | None = None,
+        trunk: Path | None = None,
+        segment: bool = False,
     ) -> None:
         self.run, self.engine, self.batches, self.test = run, engine, batches, test
         self.scratch, self.clock, self.group = scratch, clock, group or Group()
@@ -63,22 +69,34 @@ class Trainer:
         self.interrupted = False
         self.best: Arrays = {}
         self.progress = Progress()
-        saved = checkpoint.load(scratch, run, engine.name)
+        self.segment = segment
+        self.evaluated, self.kept = set(evaluation_steps(run)), set(snapshot_steps(run))
+        saved = checkpoint.load(scratch / checkpoint.FILE, run, engine.name)
+        if trunk:
+            most = run.branch_point - 1 if segment else run.branch_point
+            saved = branch.further(saved, trunk, run, engine.name, most)
         if saved:
-            self.progress, state, self.best = saved
-            engine.load(state)
+            self.progress, self.best = saved.progress, saved.best
+            engine.load(saved.engine)
+            for step, weights in saved.snapshots.items():
+                self.write_snapshot(step, weights)
             clock.lap("checkpoints")
         self.first_step = self.progress.step
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no step left to make."""
+        return self.progress.status != "running" or self.progress.step == self.run.n_steps
 
     def train(self, checkpoint_seconds: float) -> bool:
         """Make steps until the run ends; return False when it was interrupted and its state is saved."""
         run, progress, clock = self.run, self.progress, self.clock
-        evaluated, kept = set(evaluation_steps(run)), set(snapshot_steps(run))
-        if not progress.rows:
-            self.evaluate(lr=0.0)
+        looked_at = progress.rows and progress.rows[-1]["step"] == progress.step
+        if progress.status == "running" and not looked_at:
+            self.look()
         next_save = clock.last + checkpoint_seconds
         (stop,) = self.group.agree(self.interrupted)
-        while progress.status == "running" and not stop:
+        while not self.ended and not stop:
             step = progress.step + len(self.pending) + 1
             lr = rate_at_step(run, step)
             batch = self.batches(step - 1)
@@ -86,26 +104,32 @@ class Trainer:
             result = self.engine.step(batch, lr, run.noise)
             self.pending.append((result, lr))
             clock.lap("steps")
-            on_record = step in kept or step in evaluated or step == run.n_steps
+            on_record = step in self.kept or step in self.evaluated or step == run.n_steps
             if isinstance(result, StepResult) or on_record or len(self.pending) == PENDING_STEPS:
                 self.settle()
-            if progress.status == "running":
-                if step in kept:
-                    self.save_snapshot(step)
-                if step in evaluated:
-                    self.evaluate(lr)
-                if step == run.n_steps and progress.status == "running":
-                    progress.status = "finished"
+            if on_record and progress.status == "running":
+                self.look()
             stop, save = self.group.agree(self.interrupted, clock.last >= next_save)
             if stop or save:
                 self.settle()
             if save:
                 self.save()
                 next_save = clock.last + checkpoint_seconds
-        if progress.status == "running":
+        if not self.ended:
             self.save()
-            return False
-        return True
+        return self.ended
+
+    def look(self) -> None:
+        """Do what is due after the last step: put the weights aside, evaluate them, end the run."""
+        step = self.progress.step
+        if self.segment and step == self.run.n_steps:
+            return
+        if step in self.kept:
+            self.write_snapshot(step, self.engine.weights())
+        if step in self.evaluated:
+            self.evaluate(rate_at_step(self.run, step))
+        if step == self.run.n_steps and self.progress.status == "running":
+            self.progress.status = "finished"
 
     def settle(self) -> None:
         """Account for the steps whose results have not been read yet, up to one that ends the run."""
@@ -180,14 +204,19 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        state = self.engine.state()
-        if self.group.leads:
-            checkpoint.save(self.scratch, self.run, self.engine.name, self.progress, state, self.best)
+        self.write_state(self.scratch / checkpoint.FILE)
         self.clock.lap("checkpoints")
 
-    def save_snapshot(self, step: int) -> None:
-        """Put the weights of this step aside in the scratch folder."""
-        weights = self.engine.weights()
+    def write_state(self, path: Path, with_snapshots: bool = False) -> None:
+        """Write the whole state."""
+        state = State(self.progress, self.engine.state(), self.best)
+        if self.group.leads:
+            if with_snapshots:
+                state.snapshots = self.snapshots(before=self.progress.step)
+            checkpoint.save(path, self.run, self.engine.name, state)
+
+    def write_snapshot(self, step: int, weights: Arrays) -> None:
+        """Put the weights of a step aside in the scratch folder."""
         if self.group.leads:
             results.write_weights(self.scratch / f"snapshot-{step}.safetensors", weights, self.run, step)
         self.clock.lap("writing")

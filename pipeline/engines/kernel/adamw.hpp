@@ -30,27 +30,27 @@ inline double clipping(double clip, double norm) {
     return factor > 1 ? 1 : factor;
 }
 
-// One step's numbers, the same for all parameters but for `decay`.
+// One step's numbers, the same for all parameters.
 struct AdamW {
     float beta1, rest1, beta2, rest2, eps;  // rest = 1 - beta
     float factor;                           // of the gradient, for clipping
-    float rate;                             // lr / (1 - beta1^t)
+    double divisor;                         // of the rate: 1 - beta1^t
     float correction;                       // 1 / (1 - beta2^t)
 
-    AdamW(double beta1, double beta2, double eps, double factor, double lr, long step)
+    AdamW(double beta1, double beta2, double eps, double factor, long step)
         : beta1((float)beta1),
           rest1((float)(1 - beta1)),
           beta2((float)beta2),
           rest2((float)(1 - beta2)),
           eps((float)eps),
           factor((float)factor),
-          rate((float)(lr / (1 - std::pow(beta1, (double)step)))),
+          divisor(1 - std::pow(beta1, (double)step)),
           correction((float)(1 / (1 - std::pow(beta2, (double)step)))) {}
 
-    // decay = 1 - lr weight_decay
-    NOINLINE void update(float* p, float* m, float* v, const float* g, long n, float decay) const {
+    NOINLINE void update(float* p, float* m, float* v, const float* g, long n, double lr, double weight_decay) const {
         const float b1 = beta1, c1 = rest1, b2 = beta2, c2 = rest2, e = eps;
-        const float scale = factor, r = rate, c = correction;
+        const float scale = factor, c = correction;
+        const float rate = (float)(lr / divisor), decay = (float)(1 - lr * weight_decay);
         for (long i = 0; i < n; i += W) {
             const Vector slope = load(g + i) * scale;
             const Vector mean = load(m + i) * b1 + slope * c1, variance = load(v + i) * b2 + slope * (slope * c2);
@@ -58,7 +58,7 @@ struct AdamW {
             store(v + i, variance);
             const Vector square = variance * c + 1e-30f;  // far below any eps, so that zero has a root
             const Vector root = square * inverse_root(square);
-            store(p + i, load(p + i) * decay - mean * r * reciprocal(root + e));
+            store(p + i, load(p + i) * decay - mean * rate * reciprocal(root + e));
         }
     }
 };

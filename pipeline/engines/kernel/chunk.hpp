@@ -20,7 +20,7 @@ struct Shape {
     int64_t lstm;  // 1: an LSTM, which has no heads and no feed-forward layer
 };
 struct Settings {
-    double beta1, beta2, eps, weight_decay, clip, dropout, embedding_std;
+    double beta1, beta2, eps, weight_decay, clip, dropout, embedding_std, lr_hidden;
     uint64_t seed;
 };
 

@@ -82,16 +82,16 @@ class Engine {
         for (long i = 0; i < parameters_.size; i += W) store(gradient_ + i, load(gradient_ + i) * share);
     }
 
-    // Clip the gradient and take one step; return the norm of the mean loss's gradient.
+    // Clip the gradient and take one step, of rate lr, and lr x lr_hidden for hidden matrices; return the norm of the
+    // mean loss's gradient.
     double update(double lr, long step, long batch) {
         const double share = 1 / positions(batch);
         const double norm = std::sqrt(square_norm(gradient_, parameters_.size)) * share;
         const Settings& s = settings_;
-        const AdamW adamw(s.beta1, s.beta2, s.eps, clipping(s.clip, norm) * share, lr, step);
+        const AdamW adamw(s.beta1, s.beta2, s.eps, clipping(s.clip, norm) * share, step);
         for (const Tensor& t : parameters_.tensors) {
-            const float decay = (float)(1 - (t.matrix ? lr * s.weight_decay : 0));
             adamw.update(parameters_.values + t.at, first_moment_ + t.at, second_moment_ + t.at, gradient_ + t.at,
-                         t.size(), decay);
+                         t.size(), hidden(t) ? lr * s.lr_hidden : lr, t.matrix ? s.weight_decay : 0);
             parameters_.pack(t);  // while it is near
         }
         return norm;
@@ -134,6 +134,9 @@ class Engine {
         return which == 0 ? parameters_.values : which == 1 ? first_moment_ : which == 2 ? second_moment_ : gradient_;
     }
 
+    // Whether it is a hidden matrix, as the roles of pipeline.models have it.
+    bool hidden(const Tensor& t) const { return t.weight && t.weight != &embedding_; }
+
     double positions(long batch) const { return (double)(batch * rows_.n_ctx); }
 
     void refresh() {
@@ -161,8 +164,8 @@ class Engine {
     double accumulate(float* to, const uint16_t* tokens, long from, long stop, long step) {
         const float* p = parameters_.values;
         float* dh = scratch_.branch;
-        for (const Tensor& t : parameters_.tensors)  // the first chunk sets the gradients of the other weights
-            if (!t.weight || t.weight == &embedding_) std::memset(to + t.at, 0, t.size() * 4);
+        for (const Tensor& t : parameters_.tensors)  // the first chunk sets the gradients of hidden matrices
+            if (!hidden(t)) std::memset(to + t.at, 0, t.size() * 4);
         double loss = 0;
         for (long b = from; b < stop; b += rows_.sequences) {
             const Chunk c = chunk(tokens, b, stop, step);

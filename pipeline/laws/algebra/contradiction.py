@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.fit import Fit, paired_draws
-from pipeline.laws.fitting.intervals import interval
-from pipeline.units import PF_DAY
+from ...errors import UserError
+from ...units import PF_DAY
+from ..fitting.fit import Fit, paired_draws
+from ..fitting.intervals import interval
 
 LARGEST = 700.0  # ln C of a number that a float still holds
 

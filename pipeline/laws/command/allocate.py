@@ -5,6 +5,7 @@
 | `chinchilla` | chinchilla | least L(N, D) at C = 6 N D, closed form (Hoffmann et al. 2022, Eq 4) |
 | `L_N_S + B_crit` | L_N_S, B_crit | Appendix B of the paper, Eq B.6, B.9, B.10; C is C_min |
 | `L_N_D` | L_N_D | least L(N, D) at C = 6 N D: each token is seen once |
+| `muennighoff` | muennighoff | least L at C = 6 N D with U unique tokens (Muennighoff et al. 2023, Eq 13), by search |
 | `isoflop`, `envelope` | one of these | its lines |
 | `power laws` | N_opt_min, D_opt_min, S_opt_min, B_opt_min, L_C_min | each at C_min; D = C / (6 N) without a D |
 | | N_opt, S_opt, L_C | the same at the compute C of a fixed batch |
@@ -18,21 +19,32 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.errors import UserError
-from pipeline.laws.algebra.efficiency import Laws
-from pipeline.laws.command import remarks
-from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.fit import Fit, paired_draws
-from pipeline.laws.fitting.intervals import interval_ends
-from pipeline.laws.fitting.point_table import UNITS
-from pipeline.laws.formulas.chinchilla import best_split
-from pipeline.laws.formulas.optimum import Optimum
+from ...errors import UserError
+from ..algebra.efficiency import Laws
+from ..fitting.estimate import Array
+from ..fitting.fit import Fit, paired_draws
+from ..fitting.intervals import interval_ends
+from ..fitting.point_table import UNITS
+from ..formulas import FORMULAS
+from ..formulas.chinchilla import best_split
+from ..formulas.optimum import Optimum
+from . import remarks
 
-SYMBOLS = {"n_params": "N", "n_tokens": "D", "batch_tokens": "B", "steps": "S", "loss": "L"}
+SYMBOLS = {
+    "n_params": "N",
+    "n_tokens": "D",
+    "n_unique_tokens": "U",
+    "epochs": "epochs",
+    "batch_tokens": "B",
+    "steps": "S",
+    "loss": "L",
+}
+QUANTITIES = UNITS | {"epochs": ""}
 POWERS = {
     "N_opt": "n_params",
     "S_opt": "steps",
@@ -42,7 +54,12 @@ POWERS = {
     "B_opt_min": "batch_tokens",
 }
 LOSSES = ("L_C_min", "L_C")
+SPAN, GRID, CLOSE = 12.0, 65, 1e-8  # of the search for the best size: in ln N, and to which distance
+MOST = 1e100  # as good as endless
+AT_THE_END = 1e-7  # of a loss
+REPEATED = "muennighoff"
 ONE_EPOCH = "each token is seen once, so C = 6 N D"
+EPOCHS = "C = 6 N D, and U of the D tokens are unique"
 SMALL_BATCH = (
     "C is C_min, the compute of a batch far below B: S is S_min and D = B S = C / (6 N); trained at the batch B,"
     " the same loss takes twice the steps, the tokens and the compute"
@@ -53,8 +70,8 @@ SMALL_BATCH = (
 class Allocation:
     """What one rule says of each budget.
 
-    `values` maps a column (n_params, n_tokens, batch_tokens, steps, loss) to its estimate, low and high, arrays as
-    long as `flops`; low and high are NaN without an interval, infinite where it is open. A quantity that the rule says
+    `values` maps a quantity (n_params, n_tokens, steps, loss, ...) to its estimate, low and high, arrays as long as
+    `flops`; low and high are NaN without an interval, infinite where it is open. A quantity that the rule says
     nothing of is absent. Where one can't be, such as a size below 1 parameter, all are NaN and `problems` says why.
     `outside` maps an input of the laws to how many decades it lies above what was fitted, or below (negative);
     `unknown` names laws whose file does not say what was fitted.
@@ -78,7 +95,7 @@ class Allocation:
             record: dict[str, object] = {"flops": float(flops)}
             for name, ends in self.values.items():
                 estimate, low, high = (float(end[k]) if np.isfinite(end[k]) else None for end in ends)
-                record[name] = {"estimate": estimate, "low": low, "high": high, "unit": UNITS[name]}
+                record[name] = {"estimate": estimate, "low": low, "high": high, "unit": QUANTITIES[name]}
             record["outside_range"] = remarks.record(self._outside(k))
             record["problems"] = self.problems[k]
             budgets.append(record)
@@ -91,7 +108,7 @@ class Allocation:
         for k, flops in enumerate(self.flops):
             for name, ends in self.values.items():
                 numbers = (f"{end[k]:.4g}" if np.isfinite(end[k]) else "-" for end in ends)
-                rows.append((f"{flops:.4g}", SYMBOLS[name], *numbers, UNITS[name]))
+                rows.append((f"{flops:.4g}", SYMBOLS[name], *numbers, QUANTITIES[name]))
         widths = [max(len(row[i]) for row in rows) for i in range(6)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         for k, flops in enumerate(self.flops):
@@ -101,7 +118,7 @@ class Allocation:
         return "\n".join([f"{self.rule}: {self.convention}", *lines])
 
 
-def allocate(fits: Sequence[Fit], flops: ArrayLike) -> list[Allocation]:
+def allocate(fits: Sequence[Fit], flops: ArrayLike, unique_tokens: ArrayLike | None = None) -> list[Allocation]:
     """Return what each rule that the fits allow says of the budgets.
 
     Parameters
@@ -110,6 +127,8 @@ def allocate(fits: Sequence[Fit], flops: ArrayLike) -> list[Allocation]:
         One or more; L_N_S and B_crit make one rule together, and so do the power laws.
     flops : array_like
         Budgets C in FLOP, positive.
+    unique_tokens : array_like, optional
+        How many different tokens there are, one number or one a budget; of muennighoff, which needs it.
 
     Raises
     ------
@@ -141,6 +160,11 @@ def allocate(fits: Sequence[Fit], flops: ArrayLike) -> list[Allocation]:
         by_law[fit.law] = fit
 
     found = []
+    unique = _unique(unique_tokens, REPEATED in by_law, len(c))
+    if REPEATED in by_law:
+        fit = by_law.pop(REPEATED)
+        rule = partial(_repeated, unique=unique)
+        found.append(_with_intervals(REPEATED, EPOCHS, [fit], c, rule, _exhausted(fit, unique)))
     for name in [
         name for name in by_law if name in ("chinchilla", "L_N_D") or isinstance(by_law[name].definition, Optimum)
     ]:
@@ -178,8 +202,10 @@ Rule = Callable[[Sequence[Array], Array], dict[str, Array]]
 """(parameter vectors of each law, each (n, p); budgets) -> quantities, each (n, n_budgets)."""
 
 
-def _with_intervals(name: str, convention: str, fits: Sequence[Fit], flops: Array, rule: Rule) -> Allocation:
-    """Apply a rule to the estimates and to every draw."""
+def _with_intervals(
+    name: str, convention: str, fits: Sequence[Fit], flops: Array, rule: Rule, least: Array | None = None
+) -> Allocation:
+    """Apply a rule to the estimates and to every draw; where the loss is as good as the `least`, no split is best."""
     with np.errstate(all="ignore"):  # a wild draw can be infinite
         estimates = rule([np.asarray(fit.vector)[None] for fit in fits], flops)
         draws = paired_draws(*fits)
@@ -194,6 +220,9 @@ def _with_intervals(name: str, convention: str, fits: Sequence[Fit], flops: Arra
     for k in range(len(flops)):
         found = (remarks.impossible(key, ends[0][k]) for key, ends in values.items())
         problems.append([problem for problem in found if problem])
+        if least is not None and values["loss"][0][k] <= least[k] * (1 + AT_THE_END):
+            said = f"any split is as good: so many unique tokens give a loss of {least[k]:.6g} with endless compute"
+            problems[k].append(f"{said}, which this budget reaches")
         if problems[k]:  # the other quantities of this split rest on it
             for end in itertools.chain.from_iterable(values.values()):
                 end[k] = np.nan
@@ -218,6 +247,50 @@ def _chinchilla(vectors: Sequence[Array], flops: Array) -> dict[str, Array]:
     n, d = best_split(flops, a, b, alpha, beta)
     loss = np.exp(e) + np.exp(a - alpha * np.log(n)) + np.exp(b - beta * np.log(d))
     return {"n_params": n, "n_tokens": d, "loss": loss}
+
+
+def _repeated(vectors: Sequence[Array], flops: Array, unique: Array) -> dict[str, Array]:
+    """Look for the best size between e^-SPAN and e^SPAN times that of tokens without end, ever closer."""
+    law, (vector,) = FORMULAS[REPEATED], vectors
+    a, alpha, b, beta = (vector[:, k, None] for k in (1, 2, 3, 4))
+    middle = np.log(best_split(flops, a, b, alpha, beta)[0])
+    steps, span = np.linspace(-1, 1, GRID), SPAN
+    budget, different = (np.repeat(one, GRID) for one in (flops, unique))
+    while span > CLOSE:
+        ln_n = middle[:, :, None] + span * steps
+        n = np.exp(ln_n).reshape(len(vector), -1)
+        inputs = {"n_params": n, "n_tokens": budget / (6 * n), "n_unique_tokens": different}
+        loss = law.evaluate(vector, inputs).reshape(ln_n.shape)
+        best = np.where(np.isnan(loss), np.inf, loss).argmin(-1)[:, :, None]
+        middle = np.take_along_axis(ln_n, best, -1)[:, :, 0]
+        span *= 2 * (steps[1] - steps[0])
+    n = np.exp(middle)
+    d = flops / (6 * n)
+    used = np.minimum(unique, d)
+    loss = law.evaluate(vector, {"n_params": n, "n_tokens": d, "n_unique_tokens": used})
+    return {"n_params": n, "n_tokens": d, "n_unique_tokens": used, "epochs": d / used, "loss": loss}
+
+
+def _exhausted(fit: Fit, unique: Array) -> Array:
+    """Return the loss of endless parameters and epochs on so many unique tokens."""
+    endless = {"n_params": np.full(len(unique), MOST), "n_tokens": np.full(len(unique), np.inf)}
+    return fit.predict(**endless, n_unique_tokens=np.minimum(unique, MOST))
+
+
+def _unique(given: ArrayLike | None, wanted: bool, n: int) -> Array:
+    """Return how many unique tokens there are, of each of n budgets; refuse a number too many or too few."""
+    if given is None:
+        if wanted:
+            raise UserError(f"{REPEATED}: how many unique tokens there are is missing (--unique-tokens)")
+        return np.full(n, np.inf)
+    unique = np.atleast_1d(np.asarray(given, dtype=float))
+    if not wanted:
+        raise UserError(f"--unique-tokens: is of {REPEATED}, and of none of these fits")
+    if not (unique >= 1).all():
+        raise UserError(f"--unique-tokens: {unique[~(unique >= 1)][0]:g} must be at least 1")
+    if len(unique) not in (1, n):
+        raise UserError(f"--unique-tokens: {len(unique)} values for {n} budgets; one, or as many, are needed")
+    return np.broadcast_to(unique, n)
 
 
 def _l_n_d(vectors: Sequence[Array], flops: Array) -> dict[str, Array]:
@@ -256,8 +329,6 @@ def _target(fit: Fit) -> str:
 
 def _powers(laws: Sequence[str]) -> Rule:
     def rule(vectors: Sequence[Array], flops: Array) -> dict[str, Array]:
-        from pipeline.laws.formulas import FORMULAS
-
         values = {
             POWERS.get(law, "loss"): FORMULAS[law].evaluate(vector, {"flops": flops})
             for law, vector in zip(laws, vectors, strict=True)

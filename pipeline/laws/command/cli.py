@@ -13,13 +13,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError, command
-from pipeline.files import write_json
-from pipeline.laws.command import remarks
-from pipeline.laws.command.allocate import allocate
-from pipeline.laws.command.compare import compare, table
-from pipeline.laws.command.gain import gain
-from pipeline.laws.command.options import (
+from ...errors import UserError, command
+from ...files import write_json
+from ..fitting.estimate import MIDDLE
+from ..fitting.extra import extra
+from ..fitting.fit import NO_OPTIMUM, Fit, load_fit, short
+from ..fitting.law import Law
+from ..fitting.point_table import (
+    COUNTED,
+    INFINITE,
+    JSON_LINES,
+    UNITS,
+    ZERO,
+    read_points,
+)
+from ..fitting.settings import check_bootstrap
+from . import remarks
+from .allocate import allocate
+from .compare import compare, table
+from .gain import gain
+from .options import (
     INPUTS,
     check_outputs,
     check_x,
@@ -35,18 +48,9 @@ from pipeline.laws.command.options import (
     numbers_as_values,
     warn_of_unit,
 )
-from pipeline.laws.command.predict import Prediction, predict, predict_table
-from pipeline.laws.command.table_file import check_table_name, write_table
-from pipeline.laws.command.terminal import emit, show
-from pipeline.laws.fitting.fit import NO_OPTIMUM, Fit, load_fit, short
-from pipeline.laws.fitting.law import Law, check_bootstrap
-from pipeline.laws.fitting.point_table import (
-    COUNTED,
-    INFINITE,
-    JSON_LINES,
-    UNITS,
-    read_points,
-)
+from .predict import Prediction, predict, predict_table
+from .table_file import check_table_name, write_table
+from .terminal import emit, show
 
 
 def read_fit(path: str) -> Fit:
@@ -72,11 +76,12 @@ def run_fit(options: argparse.Namespace) -> int:
     check_x(options.x, [law])
     check_outputs({"--out": options.out, "--plot": options.plot}, {"the points": options.points})
     if options.plot:
-        from pipeline.laws.command.plot import check_plot, plot
+        extra("matplotlib", f"--plot {options.plot}")
+        from .plot import check_plot, plot
 
         check_plot(options.plot)
     level = options.level / 100
-    check_bootstrap(options.bootstrap, options.n_boot, options.seed, level)
+    check_bootstrap(options.bootstrap, options.n_boot, options.seed, level, options.quantile)
     delta = find_delta(options.delta, options.objective, [law])
     fix, tie = find_numbers("--fix", options.fix), find_ties(options.tie)
     points, record = find_points(options, options.points, columns)
@@ -94,6 +99,7 @@ def run_fit(options: argparse.Namespace) -> int:
             fix=fix,
             tie=tie,
             level=level,
+            quantile=options.quantile,
         )
     fit.details |= record
     if options.plot:
@@ -132,6 +138,7 @@ def warn(fits: Sequence[Fit]) -> None:
 def summary(fit: Fit) -> str:
     """Return what a reader wants to know of a fit."""
     delta = f", delta {fit.delta:g}" if fit.delta is not None else ""
+    delta += f", quantile {fit.quantile:g}" if fit.quantile != MIDDLE else ""
     lines = [fit.formula(), f"({fit.equation})", "", fit.table(), ""]
     options = [f"--{key.replace('_', '-')}" for key in ("where", "drop_highest") if key in fit.details]
     left_out = f" ({fit.details['rows_left_out']} rows left out by {' and '.join(options)})" if options else ""
@@ -145,6 +152,9 @@ def summary(fit: Fit) -> str:
         lines.append(
             f"R^2 {fit.r_squared:.6g}; residuals of ln {fit.definition.response}: rms {fit.residuals['rms_ln']:.3g}"
         )
+    if fit.quantile != MIDDLE:
+        below = f"{fit.residuals['share_below']:.0%} of the points lie below the law"
+        lines.append(f"{below}: intervals are of this law, not of the runs' middle, and none is told of a new run")
     if fit.bootstrap.get("note"):
         lines.append(f"no interval: {fit.bootstrap['note']}")
     elif fit.bootstrap:
@@ -296,8 +306,8 @@ def what_to_know(found: Prediction, table: pd.DataFrame) -> list[str]:
 def check_input(name: str, value: float) -> None:
     """Refuse an input that can't be."""
     option = f"--{name.replace('_', '-')}"
-    if not value > 0:
-        raise UserError(f"{option}: {value:g} is not a positive number")
+    if not (value >= 0 if name in ZERO else value > 0):
+        raise UserError(f"{option}: {value:g} is not a positive number" + (" or 0" if name in ZERO else ""))
     if np.isinf(value) and name not in INFINITE:
         raise UserError(f"{option}: {value:g} is not a finite number")
     if name in COUNTED and value < 1:
@@ -307,7 +317,7 @@ def check_input(name: str, value: float) -> None:
 def run_allocate(options: argparse.Namespace) -> int:
     """Print what each law says of the budgets."""
     fits = [read_fit(path) for path in options.fits]
-    found = allocate(fits, options.flops)
+    found = allocate(fits, options.flops, options.unique_tokens)
     if options.json:
         show([one.to_dict() for one in found])
     else:

@@ -22,15 +22,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.estimate import Array, widening
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.intervals import interval
-from pipeline.laws.fitting.law import Law, check_objective, split_largest
-from pipeline.laws.fitting.left_out import errors_left_out, folds_of_runs
-from pipeline.laws.fitting.point_table import check_names, check_points, choose_rows, complete, numbers, rename
+from ...errors import UserError
+from ..fitting.estimate import Array, widening
+from ..fitting.fit import Fit
+from ..fitting.intervals import interval
+from ..fitting.law import Law, split_largest
+from ..fitting.left_out import errors_left_out, folds_of_runs
+from ..fitting.point_table import check_names, check_points, choose_rows, complete, numbers, rename
+from ..fitting.settings import check_objective
 
-COLUMNS = ("n_params", "n_tokens", "flops", "steps", "position")
+COLUMNS = ("n_params", "n_tokens", "flops", "steps", "position", "step")
 LARGEST = re.compile(r"\s*([^<>=!]+?)\s*=\s*(\d+)\s*")  # COLUMN=K
 LEAST_RUNS = 5  # of the interval of a difference
 DRAWS = 1999
@@ -127,13 +128,22 @@ def compare(
                 f"{first.response} at each point, as {first.name} does," if _at_each_point(first) else "at each point"
             )
             raise UserError(f"{name}: it predicts {_what(law)}; only laws that predict {kind} can be compared")
+        if law.whole_curves != first.whole_curves:
+            curves, rows = (first, law) if first.whole_curves else (law, first)
+            said = f"{curves.name} takes whole curves and {rows.name} single rows"
+            raise UserError(f"{name}: {said}; they can't be compared on the same points")
     chosen = first.choose_columns(points, columns)
     check_names(chosen, (*first.inputs, first.response))
     if not points.index.is_unique:  # rows are found again by it
         points = points.reset_index(drop=True)
-    checked = check_points(
-        complete(rename(points, chosen), first.inputs)[0], first.name, first.inputs, first.response, None
-    )
+    if first.whole_curves:  # each row then knows its run's schedule
+        checked, _ = first.prepare(points, chosen, weights)
+        points, weights = checked, "weight"
+        laws, chosen = {name: (law, {}) for name, (law, _) in laws.items()}, {}
+    else:
+        checked = check_points(
+            complete(rename(points, chosen), first.inputs)[0], first.name, first.inputs, first.response, None
+        )
     points = points if "run" in points else points.assign(run=checked["run"])
     if folds or leave_one_run_out:
         rows, rest, said = points, points, _folds(checked, folds, leave_one_run_out)
@@ -235,7 +245,7 @@ def _rms(values: Array) -> float:
 
 
 def _at_each_point(law: Law) -> bool:
-    return type(law).fit is Law.fit
+    return type(law).fit_points is Law.fit_points
 
 
 def _what(law: Law) -> str:
@@ -273,7 +283,7 @@ def _describe(
 def _residual(fit: Fit, law: Law, rows: pd.DataFrame, columns: Mapping[str, str]) -> Array:
     """Return ln y - ln f at rows."""
     table, _ = complete(rename(rows, law.choose_columns(rows, columns)), law.inputs)
-    predicted = fit.predict(**{name: table[name].to_numpy(dtype=float) for name in law.inputs})
+    predicted = fit.predict(**law.inputs_of(table))
     return np.log(table[law.response].to_numpy(dtype=float)) - np.log(predicted)
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.laws.command import remarks
-from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.fit import NO_OPTIMUM, UNNAMED, Fit, paired_draws
-from pipeline.laws.fitting.intervals import interval_ends
-from pipeline.laws.fitting.point_table import UNITS
+from ...errors import UserError
+from ..fitting.estimate import Array
+from ..fitting.fit import NO_OPTIMUM, UNNAMED, Fit, paired_draws
+from ..fitting.intervals import interval_ends
+from ..fitting.point_table import UNITS
+from . import remarks
 
 FAR = 300.0  # ln of the farthest input that is looked at
 HALVINGS = 70  # of an interval of that length, down to rounding

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.command.terminal import emit
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.point_table import (
+from ...errors import UserError
+from ..fitting.estimate import MIDDLE
+from ..fitting.law import Law
+from ..fitting.point_table import (
     UNITS,
     choose_rows,
     drop_highest,
@@ -23,12 +23,14 @@ from pipeline.laws.fitting.point_table import (
     rename,
     strange_unit,
 )
-from pipeline.laws.formulas import FORMULAS
-from pipeline.laws.formulas.isoflop import IsoFLOP
+from ..formulas import FORMULAS
+from ..formulas.isoflop import IsoFLOP
+from .terminal import emit
 
 ABOUT = "Fit scaling laws to a table of runs, and use what was fitted: see docs/laws.md."
+INSTALLED = "scaling-laws"
 A_TABLE = "a row a point: CSV, JSON lines or parquet"
-INPUTS = ("n_params", "n_tokens", "n_unique_tokens", "flops", "steps", "position", "loss", "x")
+INPUTS = ("n_params", "n_tokens", "n_unique_tokens", "flops", "steps", "position", "loss", "x", "step", "lr")
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,9 +57,15 @@ def numbers_as_values(arguments: Sequence[str]) -> list[str]:
     return [f" {one}" if one.startswith("-") and is_number(one) else one for one in arguments]
 
 
+def program() -> str:
+    """Return how the command was started: `scaling-laws` where it is installed, else the module that Python ran."""
+    started = Path(sys.argv[0]).stem
+    return started if started == INSTALLED else f"python -m {__package__.rpartition('.')[0]}"
+
+
 def main_parser() -> argparse.ArgumentParser:
     """Return the parser of the five commands."""
-    parser = Parser(prog="python -m pipeline.laws", description=ABOUT)
+    parser = Parser(prog=program(), description=ABOUT)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     one = commands.add_parser("fit", help="fit a law to a table of points")
@@ -77,7 +85,14 @@ def main_parser() -> argparse.ArgumentParser:
         "--degree", type=int, metavar="2|3", help="isoflop: of its polynomials; 2, a parabola, if not given"
     )
     one.add_argument("--level", type=float, default=95.0, help="of the intervals, in per cent (default 95)")
-    one.add_argument("--bootstrap", default="wild", help="wild (default) or pairs: how runs are resampled")
+    one.add_argument(
+        "--quantile",
+        type=float,
+        default=MIDDLE,
+        metavar="Q",
+        help="with 0.1 a point below the law counts as 9 above",
+    )
+    one.add_argument("--bootstrap", help="how runs are resampled: wild, or pairs, the default with --quantile")
     one.add_argument("--n-boot", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
     one.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     one.add_argument("--out", metavar="FILE", help="JSON file to write")
@@ -96,6 +111,13 @@ def main_parser() -> argparse.ArgumentParser:
     one = commands.add_parser("allocate", help="split a compute budget into model size, data, batch and steps")
     one.add_argument("fits", metavar="fit.json", nargs="+")
     one.add_argument("--flops", nargs="+", type=float, required=True, metavar="C", help="budgets in FLOP")
+    one.add_argument(
+        "--unique-tokens",
+        nargs="+",
+        type=float,
+        metavar="U",
+        help="of muennighoff: how many tokens are different",
+    )
     one.add_argument("--json", action="store_true", help="print JSON and not a table")
 
     one = commands.add_parser("compare", help="fit laws to the same points and compare them")

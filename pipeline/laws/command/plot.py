@@ -11,13 +11,13 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from pipeline import style
-from pipeline.errors import UserError
-from pipeline.files import atomic_path
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.point_table import UNITS, complete, rename
-from pipeline.laws.formulas.isoflop import IsoFLOP, budgets
-from pipeline.laws.formulas.optimum import Optimum
+from ... import style
+from ...errors import UserError
+from ...files import atomic_path
+from ..fitting.fit import Fit
+from ..fitting.point_table import UNITS, complete, rename
+from ..formulas.isoflop import IsoFLOP, budgets
+from ..formulas.optimum import Optimum
 
 SUFFIXES = (".png", ".svg", ".pdf")
 SERIES = 9  # at most so many curves are drawn for a law of two inputs
@@ -43,16 +43,19 @@ def plot(fit: Fit, points: pd.DataFrame, path: str | Path) -> None:
     """
     path = check_plot(path)
     law = fit.definition
-    table, _ = complete(rename(points, fit.columns), getattr(law, "needs", law.inputs))
-    names = [name for name in (*UNITS, *law.inputs, law.response) if name in table]
-    table = table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in names})
+    if law.whole_curves:
+        table, _ = law.prepare(points, fit.columns)
+    else:
+        table, _ = complete(rename(points, fit.columns), getattr(law, "needs", law.inputs))
+        names = [name for name in (*UNITS, *law.inputs, law.response) if name in table]
+        table = table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in names})
     with matplotlib.rc_context(style.SETTINGS):
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(style.WIDTH, style.HEIGHT + 0.5), width_ratios=(1.2, 1))
         if isinstance(law, Optimum):
             _losses(left, fit, law, table)
             _optima(right, fit)
         else:
-            _law(left, fit, table)
+            (_curves if law.whole_curves else _law)(left, fit, table)
             _residuals(right, fit, table)
         title = fit.formula() if len(fit.formula()) < 110 else f"{fit.formula()[:107]}..."
         said = f"\nnot identified: {fit.reason}"[:160] if fit.warning else ""
@@ -106,7 +109,7 @@ def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
         colour_bar = matplotlib.cm.ScalarMappable(norm, style.RAINBOW)
         axes.figure.colorbar(colour_bar, ax=axes, label=_label(others[0], fit.columns), pad=0.02)
     if fit.found and len(others) > 1:
-        predicted = fit.predict(**{name: table[name].to_numpy(dtype=float) for name in law.inputs})
+        predicted = fit.predict(**law.inputs_of(table))
         axes.scatter(table[x], predicted, marker="x", s=16, c=colours, linewidths=style.THIN)
     elif fit.found:
         grid = _grid(table[x].to_numpy(dtype=float))
@@ -120,6 +123,20 @@ def _law(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
     _logarithmic(axes, _label(x, fit.columns), _label(law.response, fit.columns))
 
 
+def _curves(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
+    """The measured curve of each run, dots, and the law's, a line."""
+    law = fit.definition
+    for k, (run, curve) in enumerate(table.groupby("run", sort=False)):
+        curve, colour = curve.sort_values("step"), style.SERIES[k % len(style.SERIES)]
+        axes.plot(curve["step"], curve[law.response], ".", color=colour, markersize=2, alpha=0.6)
+        if fit.found:
+            axes.plot(curve["step"], fit.predict(**law.inputs_of(curve)), color=colour, label=str(run)[:24])
+    if fit.found and k < SERIES:
+        axes.legend()
+    axes.set_xlabel(_label("step", fit.columns))
+    axes.set_ylabel(_label(law.response, fit.columns))
+
+
 def _residuals(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
     """ln y - ln f in per cent against the prediction: a law of the right shape leaves no trend."""
     if not fit.found:
@@ -127,7 +144,7 @@ def _residuals(axes: Axes, fit: Fit, table: pd.DataFrame) -> None:
         axes.text(0.02, 0.95, f"not identified\n\n{_wrapped(fit.reason)}", transform=axes.transAxes, va="top")
         return
     law = fit.definition
-    predicted = fit.predict(**{name: table[name].to_numpy(dtype=float) for name in law.inputs})
+    predicted = fit.predict(**law.inputs_of(table))
     residual = 100 * (np.log(table[law.response].to_numpy(dtype=float)) - np.log(predicted))
     axes.axhline(0, color=style.GREY, linewidth=style.THIN)
     axes.scatter(predicted, residual, s=9, color=style.BLUE, linewidths=0, zorder=3)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.command import remarks
-from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.point_table import COUNTED, INFINITE, check_names, complete, in_units, numbers, rename
+from ...errors import UserError
+from ..fitting.estimate import Array
+from ..fitting.fit import Fit
+from ..fitting.point_table import COUNTED, INFINITE, ZERO, check_names, complete, in_units, numbers, rename
+from . import remarks
 
 ENDS = ("low", "high", "run_low", "run_high")
 COLUMNS = ("predicted", *ENDS, "beyond", "note")
-AT_ONCE = 2000  # rows, each with all draws
+AT_ONCE = 2000  # rows, each with all draws; a law of whole curves takes all
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,16 @@ def predict(fit: Fit, inputs: Mapping[str, Array]) -> Prediction:
     >>> found.beyond.round(6).tolist(), found.note(1)
     ([nan, 2.0], 'extrapolated: n_params 2 decades above what was fitted')
     """
-    rows = len(next(iter(inputs.values())))
-    parts = []
-    for begin in range(0, rows, AT_ONCE):
-        part = {name: values[begin : begin + AT_ONCE] for name, values in inputs.items()}
+    law, rows = fit.definition, len(next(iter(inputs.values())))
+    at_once, parts = rows if law.whole_curves else AT_ONCE, []
+    for begin in range(0, rows, at_once):
+        part = {name: values[begin : begin + at_once] for name, values in inputs.items()}
         parts.append(np.stack([fit.predict(**part), *fit.interval(**part), *fit.new_run(**part)]))
     values = pd.DataFrame(np.concatenate(parts, axis=1).T, columns=["predicted", *ENDS])
-    problems = [remarks.impossible(fit.definition.response, value) for value in values["predicted"]]
+    problems = [
+        why or remarks.impossible(law.response, value)
+        for why, value in zip(law.unsaid(inputs), values["predicted"], strict=True)
+    ]
     values[np.array([one is not None for one in problems])] = np.nan
     away = {fit.columns.get(name, name) if name == "x" else name: one for name, one in fit.outside(**inputs).items()}
     outside = [{name: float(one[k]) for name, one in away.items()} for k in range(rows)]
@@ -116,4 +119,7 @@ def predict_table(fit: Fit, table: pd.DataFrame, columns: Mapping[str, str], uni
         if columns.get(ours) in COUNTED and columns[ours] in table:
             numbers(table, columns[ours], law.name, infinite=True)
     named, _ = complete(rename(table, columns), law.inputs)
-    return predict(fit, {name: numbers(named, name, law.name, infinite=name in INFINITE) for name in law.inputs})
+    inputs = {name: numbers(named, name, law.name, name in INFINITE, zero=name in ZERO) for name in law.inputs}
+    if law.whole_curves and "run" in named:
+        inputs["run"] = named["run"].astype(str).to_numpy()
+    return predict(fit, inputs)

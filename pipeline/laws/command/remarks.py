@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.laws.fitting.point_table import UNITS
+from ..fitting.point_table import UNITS
 
 COUNTS = tuple(name for name in UNITS if name not in ("loss", "error"))
 UNKNOWN = "range unknown: the file does not say what was fitted, so whether this extrapolates can't be told"

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.files import atomic_path
-from pipeline.laws.fitting.point_table import JSON_LINES
+from ...errors import UserError
+from ...files import atomic_path
+from ..fitting.extra import extra
+from ..fitting.point_table import JSON_LINES
 
 
 def check_table_name(option: str, path: str) -> None:
-    """Refuse a name that does not say which format is meant."""
+    """Refuse a name that does not say which format is meant, and a format that can't be written here."""
     if Path(path).suffix not in WRITERS:
         raise UserError(f"{option} {path}: a name that ends in {', '.join(WRITERS)} is needed")
+    if Path(path).suffix == ".parquet":
+        extra("pyarrow", f"{option} {path}")
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
@@ -55,9 +57,10 @@ def _plain(cell: object) -> object:
 
 
 def _parquet(table: pd.DataFrame, path: Path) -> None:
+    arrow = extra("pyarrow", "parquet")
     try:
         table.to_parquet(path, index=False)
-    except (pa.ArrowException, ValueError, TypeError) as error:
+    except (arrow.ArrowException, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"a column is not of one type, which parquet needs ({reason}); write .csv or .jsonl") from error
 

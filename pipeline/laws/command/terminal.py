@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from pipeline.errors import UserError
+from ...errors import UserError
 
 
 def emit(text: str) -> None:

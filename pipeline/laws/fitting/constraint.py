@@ -6,7 +6,7 @@ two, are linear equations of theta; a term is left out by holding the logarithm 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import linalg
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.estimate import Array
+from ...errors import UserError
+from .estimate import Array
 
 if TYPE_CHECKING:
-    from pipeline.laws.fitting.law import Law
+    from .law import Law
 
 ROUNDING = 1e-12  # of a direction's numbers
 
@@ -73,8 +73,12 @@ class Held:
         return Held(self.model, self.origin + self.basis @ step, basis, self.gone)
 
     def without(self, *terms: int) -> Held:
-        """Return it without some terms: their coefficients are 0 and their exponents are nothing."""
+        """Return it without some terms: their coefficients are 0 and their exponents are nothing.
+
+        A model may say in `together` which terms go with them, being nothing alone.
+        """
         origin, basis = self.origin.copy(), self.basis.copy()
+        terms = with_those_lost(self.model, terms)
         for term in terms:
             coefficient, *exponent = self.model.columns[term]
             origin[coefficient], origin[exponent] = -np.inf, 1.0
@@ -109,6 +113,12 @@ class Held:
     def shares(self, z: Array) -> Array:
         """Return the largest share that each term has of the response at any point, (n, n_terms)."""
         return np.stack([share.max(-1) for share in self.model.shares(self.place(z))], axis=-1)
+
+
+def with_those_lost(model: Any, terms: Iterable[int]) -> frozenset[int]:
+    """Return terms and all that mean nothing without them."""
+    together = getattr(model, "together", {})
+    return frozenset(terms).union(*(together.get(term, ()) for term in terms))
 
 
 def check_constraints(
@@ -184,13 +194,12 @@ def hold(law: Law, model: Any, fix: Mapping[str, float], tie: Mapping[str, str])
         When the conditions contradict or repeat each other, or nothing is left to fit.
     """
     rows: dict[str, Array] = {}  # of an exponent, or of the logarithm of a coefficient: it is row @ theta
-    gone: list[int] = []
+    gone = with_those_lost(model, [k for k, term in enumerate(law.terms) if fix.get(term.coefficient) == 0])
     equations: list[Array] = []
     values: list[float] = []
     for k, (term, axis, places) in enumerate(zip(law.terms, model.axes, model.columns, strict=True)):
         unit = np.eye(model.p)
-        if fix.get(term.coefficient) == 0:
-            gone.append(k)
+        if k in gone:
             continue
         if axis is None:
             rows[term.coefficient] = unit[places[0]]

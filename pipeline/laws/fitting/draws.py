@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.laws.fitting.estimate import Array
+from .estimate import Array
 
 WEBB = np.sqrt([0.5, 1.0, 1.5])  # with either sign: six values of variance 1 (Webb 2014)
 FEW_RUNS = 11  # fewer than so many have fewer than 1,000 patterns of signs

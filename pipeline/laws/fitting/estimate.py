@@ -16,7 +16,10 @@ References
 ----------
 Hoffmann et al. 2022, section 3.3 (Huber loss of log residuals, delta = 1e-3, a grid of starts); Besiroglu et al.
 2024 (the sum over points, not the mean, and a solver that does not stop early); Osborne and Watson 1971 (least
-absolute deviation of curves by linear programmes).
+absolute deviation of curves by linear programmes). Residuals above and below may count unlike: quantiles for lad
+(Koenker and Bassett 1978), expectiles for squares (Newey and Powell 1987), M-quantiles for huber (Breckling and
+Chambers 1988). For scaling laws it is done by Takano's `chinchilla` (2024), whose asymmetric absolute error counts
+points below the law ten times, since a run that was cut short or badly tuned can only be too high.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from pipeline.laws.fitting.progress import counted
+from .progress import counted
 
 OBJECTIVES = {
     "huber": "sum over points of w * Huber(ln y - ln f), quadratic up to delta",
@@ -38,6 +41,7 @@ OBJECTIVES = {
     "mse_log": "mean over points (weighted) of (ln y - ln f)^2",
     "mse": "mean over points (weighted) of (y - f)^2",
 }
+MIDDLE = 0.5  # the quantile of an objective that takes both sides alike
 NARROWING = 5.0  # from one Huber width to the next
 LAST_STEPS = 20  # of Gauss and Newton's method after the library's search, at most
 LAD_WIDTH = 1e-3  # of the Huber function from whose minimum least absolute deviation starts, in ln y
@@ -67,15 +71,20 @@ class Objective:
     kind : {"huber", "lad", "mse_log", "mse"}
     delta : float
         Where Huber's function turns from quadratic to linear, in units of ln y; positive. Used by huber only.
+    quantile : float
+        A point above the law counts 2 q times, one below it 2 (1 - q) times. With lad a share q of them is below.
 
     Examples
     --------
     >>> Objective("huber", 1e-3).total(np.array([[0.0005, 0.1]]), np.ones((1, 2)))
     array([9.9625e-05])
+    >>> Objective("lad", quantile=0.1).total(np.array([[1.0, -1.0]]), np.ones((1, 2)))
+    array([2.])
     """
 
     kind: str
     delta: float = 1e-3
+    quantile: float = MIDDLE
 
     @property
     def logarithmic(self) -> bool:
@@ -84,10 +93,24 @@ class Objective:
 
     def total(self, r: Array, weights: Array) -> Array:
         """Return the objective as reported: a sum for huber and lad, a weighted mean for mse_log and mse."""
+        weighed = weights * self.side(r)
         if self.kind == "lad":
-            return (weights * np.abs(r)).sum(-1)
-        total = (weights * _rho(r, self.delta if self.kind == "huber" else None)).sum(-1)
+            return (weighed * np.abs(r)).sum(-1)
+        total = (weighed * _rho(r, self.delta if self.kind == "huber" else None)).sum(-1)
         return total if self.kind == "huber" else total / weights.sum(-1)
+
+    def side(self, r: Array) -> Array | float:
+        """Return how many times each residual counts, by its side of the law."""
+        if self.quantile == MIDDLE:
+            return 1.0
+        return np.where(r > 0, 2 * self.quantile, 2 * (1 - self.quantile))
+
+    @property
+    def definition(self) -> str:
+        """What is minimised, in words."""
+        above, below = 2 * self.quantile, 2 * (1 - self.quantile)
+        sides = "" if above == below else f"; points above the law count {above:g} times, below it {below:g} times"
+        return OBJECTIVES[self.kind] + sides
 
 
 def _rho(r: Array, width: Array | float | None) -> Array:
@@ -192,15 +215,35 @@ class _Problem:
             return self.target - m, jacobian
         return self.target - np.exp(m), jacobian * np.exp(m)
 
+    def split(self, r: Array, jacobian: Array | None = None) -> tuple[Array, Array | None]:
+        """Return residuals and Jacobian; twice as many where the sides differ: those above, then those below."""
+        if self.objective.quantile == MIDDLE:
+            return r, jacobian
+        above = r > 0
+        twice = np.concatenate([np.where(above, r, 0.0), np.where(above, 0.0, r)])
+        return twice, None if jacobian is None else np.hstack([jacobian * above, jacobian * ~above])
+
+    def two_sided(self, weights: Array) -> Array:
+        """Return the weights of what `split` returns."""
+        q = self.objective.quantile
+        return weights if q == MIDDLE else np.concatenate([2 * q * weights, 2 * (1 - q) * weights])
+
 
 def _search(problem: _Problem) -> Array:
     """Return z at the minimum, to as many digits as show in the objective."""
     if problem.objective.kind.startswith("mse"):
-        root = np.sqrt(problem.weights)
+
+        def root(r: Array) -> Array:
+            return np.sqrt(problem.weights * problem.objective.side(r))
+
+        def slopes(z: Array) -> Array:
+            r, jacobian = problem.slopes(z)
+            return -(root(r) * jacobian).T
+
         return optimize.least_squares(
-            lambda z: root * problem.residual(z),
+            lambda z: root(r := problem.residual(z)) * r,
             problem.start,
-            lambda z: -(root * problem.slopes(z)[1]).T,
+            slopes,
             method="lm",
             x_scale=1.0,  # "jac" would hold a term still that has nearly vanished
             ftol=1e-15,
@@ -216,7 +259,7 @@ def _search_huber(problem: _Problem, z: Array, width: float) -> Array:
 
     Where no point is within the width, the function is flat in its second derivative: it is reached by wider ones.
     """
-    loss = partial(huber_loss, weights=problem.weights / problem.weights.max())
+    loss = partial(huber_loss, weights=problem.two_sided(problem.weights / problem.weights.max()))
     widths = [width]
     typical = min(float(np.median(np.abs(problem.residual(z)))), 0.1)
     while widths[-1] * NARROWING < typical:
@@ -224,9 +267,9 @@ def _search_huber(problem: _Problem, z: Array, width: float) -> Array:
     for one in reversed(widths):
         ftol, xtol = (1e-13, 1e-8) if one == width else (1e-3, 1e-3)
         z = optimize.least_squares(
-            problem.residual,
+            lambda z: problem.split(problem.residual(z))[0],
             z,
-            lambda z: -problem.slopes(z)[1].T,
+            lambda z: -problem.split(*problem.slopes(z))[1].T,
             method="trf",
             x_scale=1.0,
             loss=loss,
@@ -261,9 +304,10 @@ def _finish(problem: _Problem, z: Array) -> tuple[Array, Array, bool]:
     The last half of the digits of z don't show in the objective. Steps of Gauss and Newton find them, as long as the
     gradient shrinks.
     """
-    best, weights, width = (z, np.full(len(z), np.inf), False), problem.weights, problem.width
+    best, width = (z, np.full(len(z), np.inf), False), problem.width
     for _ in range(LAST_STEPS):
         r, jacobian = problem.slopes(z)
+        weights = problem.weights * problem.objective.side(r)
         slope = 2.0 if width is None else (np.abs(r) <= width)
         pull = weights * (2 * r if width is None else np.clip(r, -width, width))
         gradient = -jacobian @ pull
@@ -284,23 +328,28 @@ def _finish_lad(problem: _Problem, z: Array) -> tuple[Array, Array, bool]:
     """
     top = problem.weights.max()
     weights, rounding = problem.weights / top, problem.rounding / top
-    bounds, nothing = np.stack([-weights, weights], axis=1), np.zeros(len(z))
+    side, q = problem.objective.side, problem.objective.quantile
+    bounds, nothing = np.stack([-2 * (1 - q) * weights, 2 * q * weights], axis=1), np.zeros(len(z))
     gradient = np.full(len(z), np.inf)
+
+    def total(r: Array) -> float:
+        return float(weights @ (side(r) * np.abs(r)))
+
     for _ in range(LAD_STEPS):
         r, jacobian = problem.slopes(z)
-        value, unit = float(weights @ np.abs(r)), float(np.abs(r).max())
+        value, unit = total(r), float(np.abs(r).max())
         if value <= rounding:
             return z, np.zeros(len(z)), True
         dual = optimize.linprog(-r / unit, A_eq=jacobian, b_eq=nothing, bounds=bounds)
         if dual.status:
             break
         zero = np.abs(r) <= 30 * LAD_DELTA
-        gradient = -jacobian @ np.where(zero, dual.x, weights * np.sign(r))
+        gradient = -jacobian @ np.where(zero, dual.x, weights * side(r) * np.sign(r))
         step = -unit * dual.eqlin.marginals
-        gain, length, new = value - float(weights @ np.abs(r - step @ jacobian)), 2.0, np.inf
+        gain, length, new = value - total(r - step @ jacobian), 2.0, np.inf
         while length > 1e-6 and not new <= value - 1e-4 * length * gain:
             length /= 2
-            new = float(weights @ np.abs(problem.residual(z + length * step)))
+            new = total(problem.residual(z + length * step))
         if not (gain > 1e-15 * value and new < value):
             break
         z = z + length * step
@@ -309,9 +358,9 @@ def _finish_lad(problem: _Problem, z: Array) -> tuple[Array, Array, bool]:
     # A curve may be best with fewer residuals at zero than it has parameters; there linear programmes creep.
     narrow = _search_huber(problem, z, LAD_NARROW)
     r, jacobian = problem.slopes(narrow)
-    if not weights @ np.abs(r) < value:
+    if not total(r) < value:
         return z, gradient * top, False
-    gradient = -jacobian @ (weights * np.clip(r / LAD_NARROW, -1, 1))
+    gradient = -jacobian @ (weights * side(r) * np.clip(r / LAD_NARROW, -1, 1))
     return narrow, gradient * top, bool((np.abs(gradient) <= 1e-6 * (np.abs(jacobian) @ weights)).all())
 
 

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import Held
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.likelihood import deviance
+from . import estimate
+from .constraint import Held
+from .estimate import Array, Objective
+from .likelihood import deviance
 
 if TYPE_CHECKING:
-    from pipeline.laws.fitting.law import Law
+    from .law import Law
 
 CLEAR = 1.96  # an exponent nearer to zero than this many standard errors is not told apart from zero
 INVISIBLE = 1e-9  # a term whose share of the response is nowhere above this is at the edge: its coefficient is 0
@@ -48,7 +48,8 @@ class Doubts:
 
     def add(self, reason: str, ends: dict[str, Iterable[str]] | None = None) -> None:
         """Note one more."""
-        self.reasons.append(reason)
+        if reason not in self.reasons:
+            self.reasons.append(reason)
         for name, which in (ends or {}).items():
             self.open.setdefault(name, set()).update(which)
 
@@ -95,7 +96,10 @@ def settle(law: Law, held: Held, z: Array, y: Array, weights: Array, objective: 
         at = Settled(held, here.theta[0], lowest, norm, bool(here.converged[0]), without)
         if not vanished:
             flat = flat_direction(at, y, weights, objective)
-            alone = [term for term in without if flat is not None and set(np.flatnonzero(flat)) <= set(places[term])]
+            traded = set() if flat is None else set(np.flatnonzero(flat).tolist())
+            lost = {term: rest.gone - held.gone for term, (rest, _, _) in without.items()}
+            owned = {term: {place for one in lost[term] for place in places[one]} for term in without}
+            alone = [term for term in without if traded and traded <= owned[term]]
             vanished = [term for term in alone if not needed(at, term, y, objective)]
         if not vanished:
             return at
@@ -202,7 +206,9 @@ def doubts(
     for k, (rest, _, _) in at.without.items():
         if not needed(at, k, y, objective):
             kept = {term.exponent for other, term in enumerate(law.terms) if other not in rest.gone}
-            names = ", ".join(name for name in (law.terms[k].coefficient, law.terms[k].exponent) if name)
-            said = f"boundary: the points don't need the term of {names}; without it they are fitted as well"
-            found.add(said, left_out(k, kept))
+            lost = sorted(rest.gone - at.held.gone)
+            names = [name for one in lost for name in (law.terms[one].coefficient, law.terms[one].exponent) if name]
+            said = f"boundary: the points don't need the term of {', '.join(names)}; without it they are fitted as well"
+            for one in lost:
+                found.add(said, left_out(one, kept))
     return found

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pipeline.errors import UserError
-from pipeline.files import read_json, reading, write_json
-from pipeline.laws.fitting.intervals import interval_ends
-from pipeline.laws.fitting.terms import Beyond
+from ...errors import UserError
+from ...files import read_json, reading, write_json
+from .estimate import MIDDLE
+from .intervals import interval_ends
+from .terms import Beyond
 
 if TYPE_CHECKING:
-    from pipeline.laws.fitting.law import Law
+    from .law import Law
 
 NO_OPTIMUM = 3  # exit code
 FIXED = "fixed"
@@ -87,6 +88,7 @@ class Fit:
     fixed: dict[str, float] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
     level: float = 0.95
+    quantile: float = MIDDLE
 
     @property
     def found(self) -> bool:
@@ -119,6 +121,8 @@ class Fit:
     def predict(self, **inputs: ArrayLike) -> np.ndarray:
         """Return the law's response at given inputs, which are named as the columns are and broadcast.
 
+        A law of whole curves takes all rows of a run together, and `run` where there are several.
+
         Examples
         --------
         >>> import pandas as pd
@@ -147,11 +151,11 @@ class Fit:
 
         It has two parts: the spread of the runs' mean residuals, divided by runs less parameters since the fit took
         some of it, and what the points of a run are off besides. Laws that are fitted to optima have no runs of their
-        own.
+        own, and about a quantile runs do not spread alike to both sides.
         """
         means = self.residuals.get("mean_ln_by_run")
         degrees = self.n_runs - self.n_free
-        if not means or degrees < 1:
+        if not means or degrees < 1 or self.quantile != MIDDLE:
             return None
         between = float(np.mean(np.square(list(means.values()))))
         within = max(self.residuals["rms_ln"] ** 2 - between, 0.0)
@@ -201,7 +205,9 @@ class Fit:
         array([-1.,  0.,  3.])
         """
         found = {}
-        for name, value in self._arrays(inputs).items():
+        arrays = self._arrays(inputs)
+        for name in self.definition.inputs:
+            value = arrays[name]
             low, high = self.ranges.get(name, (np.nan, np.nan))
             with np.errstate(all="ignore"):
                 below = np.where(value < low * (1 - 1e-9), np.log10(value / low), 0.0)
@@ -217,7 +223,10 @@ class Fit:
             if name not in inputs:
                 raise UserError(f"{self.law}: {name} is needed (inputs: {', '.join(needed)})")
         arrays = np.broadcast_arrays(*(np.asarray(inputs[name], dtype=float) for name in needed))
-        return dict(zip(needed, arrays, strict=True))
+        known = dict(zip(needed, arrays, strict=True))
+        if self.definition.whole_curves:
+            known |= {name: np.asarray(value) for name, value in inputs.items() if name not in needed}
+        return known
 
     def _values(self, vectors: np.ndarray, inputs: dict[str, ArrayLike]) -> np.ndarray:
         arrays = self._arrays(inputs)

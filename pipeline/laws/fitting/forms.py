@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.laws.fitting.estimate import Array
+from .estimate import Array
 
 
 class Axis:

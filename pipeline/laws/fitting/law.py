@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import Held, check_constraints, hold
-from pipeline.laws.fitting.estimate import OBJECTIVES, Array, Objective, Solution
-from pipeline.laws.fitting.findings import FLAT, HIGH, LOW, Doubts, Settled, doubts, no_optimum, settle
-from pipeline.laws.fitting.fit import FIXED, Estimate, Fit
-from pipeline.laws.fitting.intervals import MISSING, interval_ends, least_draws
-from pipeline.laws.fitting.point_table import (
+from ...errors import UserError
+from . import estimate
+from .constraint import Held, check_constraints, hold
+from .estimate import MIDDLE, Array, Objective, Solution
+from .findings import FLAT, HIGH, LOW, Doubts, Settled, doubts, no_optimum, settle
+from .fit import FIXED, Estimate, Fit
+from .intervals import MISSING, interval_ends
+from .point_table import (
     COUNTED,
     UNITS,
     check_names,
@@ -24,8 +24,9 @@ from pipeline.laws.fitting.point_table import (
     numbers,
     rename,
 )
-from pipeline.laws.fitting.resample import replicates
-from pipeline.laws.fitting.terms import Parameter, Term
+from .resample import replicates
+from .settings import Settings, check_bootstrap, check_objective
+from .terms import Parameter, Term
 
 
 class Law:
@@ -49,6 +50,8 @@ class Law:
         Which parameters stand together, in the order of the model's coordinates; empty for laws that are no formula.
     signed : bool
         Whether exponents may be zero or negative.
+    whole_curves : bool
+        Whether a row depends on the rows of its run before it, so that only all of them together can be predicted.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Law:
     may_be_constant: tuple[str, ...] = ()
     terms: tuple[Term, ...] = ()
     signed: bool = False
+    whole_curves: bool = False
 
     # What a law defines ------------------------------------------------------------------------------------------
 
@@ -88,6 +92,18 @@ class Law:
     def choose_columns(self, points: pd.DataFrame, columns: Mapping[str, str] | None) -> dict[str, str]:
         """Return the mapping of the law's column names to the table's, for laws that take any column."""
         return dict(columns or {})
+
+    def inputs_of(self, points: pd.DataFrame) -> dict[str, Array]:
+        """Return what `Fit.predict` takes, of points that `prepare` made."""
+        return {column: points[column].to_numpy(dtype=float) for column in self.inputs}
+
+    def spans(self, points: pd.DataFrame) -> dict[str, list[float]]:
+        """Return the least and the greatest value of each input that was fitted; what lies outside is extrapolated."""
+        return {name: [float(points[name].min()), float(points[name].max())] for name in self.inputs}
+
+    def unsaid(self, inputs: Mapping[str, Array]) -> list[str | None]:
+        """Return why the law says nothing of a row of inputs, of each; None where it does."""
+        return [None] * len(next(iter(inputs.values())))
 
     def vanished(self, k: int) -> str:
         """Say that term k has vanished at the optimum."""
@@ -165,7 +181,7 @@ class Law:
         objective: str | None = None,
         delta: float = 1e-3,
         weights: str | Sequence[float] | None = None,
-        bootstrap: str = "wild",
+        bootstrap: str | None = None,
         n_boot: int = 1000,
         seed: int = 0,
         hold_out: int = 0,
@@ -173,6 +189,7 @@ class Law:
         fix: Mapping[str, float] | None = None,
         tie: Mapping[str, str] | None = None,
         level: float = 0.95,
+        quantile: float = MIDDLE,
     ) -> Fit:
         """Fit the law to points.
 
@@ -186,10 +203,11 @@ class Law:
             Huber's width in ln y; positive.
         weights : column name or sequence of float, optional
             A positive weight a point.
-        bootstrap : {"wild", "pairs"}
-            wild: the design stays and the residuals of a run are multiplied by a random number, corrected for
-            leverage and widened for few runs (`estimate.leverage_correction`); it covers with few runs too.
-            pairs: runs are drawn with replacement, as in the published fits; too narrow for fewer than some 20.
+        bootstrap : {"wild", "pairs"}, optional
+            wild, the default: the design stays and the residuals of a run are multiplied by a random number, corrected
+            for leverage and widened for few runs (`estimate.leverage_correction`); it covers with few runs too.
+            pairs, the default with a quantile: runs are drawn with replacement, as in the published fits; too narrow
+            for fewer than some 20.
         n_boot : int
             Bootstrap replicates over runs; 0 for no intervals.
         seed : int
@@ -204,6 +222,9 @@ class Law:
             Parameter -> another one that it equals, or a number times that: {"alpha": "beta"}, {"alpha": "1.2*beta"}.
         level : float
             Of the intervals.
+        quantile : float
+            Above 0 and below 1. A point above the law counts 2 q times, one below it 2 (1 - q) times: with 0.1 the law
+            lies low, below some nine tenths of the points, where runs can be worse than the law and not better.
 
         Returns
         -------
@@ -225,21 +246,27 @@ class Law:
         >>> fit.formula(), fit.parameters["alpha"].finding
         ('L = 1.7 + 400 / x^0.3', 'fixed')
         """
-        chosen = check_objective(objective or self.objective, delta)
-        check_bootstrap(bootstrap, n_boot, seed, level)
+        chosen = check_objective(objective or self.objective, delta, quantile)
+        bootstrap = check_bootstrap(bootstrap, n_boot, seed, level, quantile)
         fix, tie = check_constraints(self, fix, tie)
-        columns = self.choose_columns(points, columns)
-        used, derived = self.prepare(points, columns, weights)
-        kept, held_points = split_largest(used, self.size, hold_out)
+        how = Settings(chosen, weights, bootstrap, n_boot, seed, hold_out, dict(columns or {}), fix, tie, level)
+        return self.fit_points(points, how)
+
+    def fit_points(self, points: pd.DataFrame, how: Settings) -> Fit:
+        """Fit the law as the settings say; laws that are fitted in another way have their own."""
+        chosen, n_boot, level = how.objective, how.n_boot, how.level
+        columns = self.choose_columns(points, how.columns)
+        used, derived = self.prepare(points, columns, how.weights)
+        kept, held_points = split_largest(used, self.size, how.hold_out)
         y, w = kept[self.response].to_numpy(), kept["weight"].to_numpy()
         runs = pd.Index(kept["run"].unique())
         run_index = runs.get_indexer(kept["run"])
         fit = self._empty(chosen, kept, runs, columns)
-        fit.level, fit.fixed, fit.tied = level, fix, tie
+        fit.level, fit.fixed, fit.tied = level, how.fix, how.tie
         fit.details = {"derived": derived} if derived else {}
-        fit.ranges = {name: [float(kept[name].min()), float(kept[name].max())] for name in self.inputs}
+        fit.ranges = self.spans(kept)
         model = self.model(kept)
-        held = hold(self, model, fix, tie)
+        held = hold(self, model, how.fix, how.tie)
         fit.reason = self.too_few(kept, held)
         if fit.reason:
             return fit
@@ -257,7 +284,7 @@ class Law:
 
         gone = np.isin(np.arange(len(self.terms)), list(at.held.gone))[None]
         vector = np.where(self.undefined(gone), np.nan, self.report(model, at.theta[None]))[0]
-        for name, value in fix.items():
+        for name, value in how.fix.items():
             k = self.names.index(name)
             with np.errstate(divide="ignore"):
                 vector[k] = np.log(value) if self.parameters[k].log else value
@@ -268,21 +295,23 @@ class Law:
         doubt = doubts(self, at, y, w, chosen, held.gone)
         fit.vector = vector.tolist()
         if n_boot and len(runs) > held.p:
-            theta, gone, record = replicates(held, at, y, w, runs, run_index, chosen, bootstrap, n_boot, seed, level)
+            resample = (how.bootstrap, n_boot, how.seed, level)
+            theta, gone, record = replicates(held, at, y, w, runs, run_index, chosen, *resample)
             vectors = self.report(model, theta)
             nothing = self.undefined(gone)
             vectors[nothing] = np.nan
             for k, term in enumerate(self.terms):
                 vectors[gone[:, k], self.names.index(term.coefficient)] = -np.inf
-            for name in fix:
+            for name in how.fix:
                 vectors[:, self.names.index(name)] = vector[self.names.index(name)]
             take_draws(fit, vectors, n_boot, record, allowed=nothing)
         elif n_boot:
             fit.bootstrap = {"replicates": 0, "note": f"{len(runs)} runs for {held.p} parameters: no interval"}
         self.conclude(fit, doubt)
-        if n_boot and len(runs) == len(y) > held.p and not at.held.gone - held.gone:
+        symmetric = chosen.quantile == MIDDLE
+        if n_boot and symmetric and len(runs) == len(y) > held.p and not at.held.gone - held.gone:
             fit.likelihood = self.likelihood(at, y, w, chosen, level)
-        fit.held_out = self._held_out(fit, held_points, hold_out)
+        fit.held_out = self._held_out(fit, held_points, how.hold_out)
         return fit
 
     def prepare(
@@ -312,8 +341,7 @@ class Law:
         """Return ln of measured over predicted at each point that the law was fitted to; NaN without an optimum."""
         if not fit.found:
             return np.full(len(points), np.nan)
-        predicted = fit.predict(**{column: points[column].to_numpy() for column in self.inputs})
-        return np.log(points[self.response].to_numpy() / predicted)
+        return np.log(points[self.response].to_numpy() / fit.predict(**self.inputs_of(points)))
 
     def take_replicates(self, fit: Fit, found: tuple[Array, dict[str, Any]] | str, n_boot: int, seed: int) -> None:
         """Give a fit the draws that were made elsewhere, or the word why there are none."""
@@ -344,7 +372,7 @@ class Law:
             parameters={q.name: Estimate(None, None, None, q.paper, q.unit) for q in self.parameters},
             objective=None,
             objective_kind=objective.kind,
-            objective_definition=OBJECTIVES[objective.kind],
+            objective_definition=objective.definition,
             delta=objective.delta if objective.kind == "huber" else None,
             gradient_norm=None,
             starts=0,
@@ -362,6 +390,7 @@ class Law:
             log_parameters=[q.name for q in self.parameters if q.log],
             vector=None,
             draws=np.empty((0, len(self.parameters))),
+            quantile=objective.quantile,
         )
 
     def too_few(self, points: pd.DataFrame, held: Held) -> str | None:
@@ -427,7 +456,7 @@ class Law:
         """Return the errors of the prediction at points that the fit has not seen."""
         if not largest:
             return {}
-        inputs = {column: held[column].to_numpy() for column in self.inputs}
+        inputs = self.inputs_of(held)
         predicted = fit.predict(**inputs)
         low, high = fit.interval(**inputs)
         actual = held[self.response].to_numpy()
@@ -470,30 +499,6 @@ def take_draws(
     fit.draws = np.where(valid[:, None], vectors, np.nan)  # they stay in their places: draws of laws are paired
 
 
-def check_objective(kind: str, delta: float) -> Objective:
-    """Return the objective, or name what is allowed."""
-    if kind not in OBJECTIVES:
-        raise UserError(f"objective: {kind!r} is not one of {', '.join(OBJECTIVES)}")
-    if not (np.isfinite(delta) and delta > 0):
-        raise UserError(f"delta: {delta} must be a positive number (in units of ln y)")
-    return Objective(kind, float(delta))
-
-
-def check_bootstrap(method: str, n_boot: int, seed: int, level: float = 0.95) -> None:
-    """Name what is allowed where a setting of the bootstrap is not."""
-    if method not in ("wild", "pairs"):
-        raise UserError(f"bootstrap: {method!r} is not wild or pairs")
-    if not 0.5 <= level < 1:
-        raise UserError(f"level (--level): {100 * level:g} must be a percentage from 50 to less than 100")
-    if n_boot < 0 or 0 < n_boot < least_draws(level):
-        raise UserError(
-            f"n_boot (--n-boot): {n_boot} must be 0, for no intervals, or at least {least_draws(level)}; fewer"
-            f" replicates have no {100 * level:g} % interval"
-        )
-    if seed < 0:
-        raise UserError(f"seed (--seed): {seed} must be a whole number of 0 or more")
-
-
 def split_largest(points: pd.DataFrame, size: str, largest: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the points without the runs that hold the `largest` largest values of `size`, and those runs' points."""
     if largest < 0:
@@ -520,5 +525,6 @@ def describe_residuals(residual: Array, weights: Array, run_index: Array, runs: 
     return {
         "rms_ln": float(np.sqrt(np.average(residual**2, weights=weights))),
         "largest_ln": float(np.abs(residual).max()),
+        "share_below": float(np.average(residual < 0, weights=weights)),
         "mean_ln_by_run": dict(zip(runs, by_run.tolist(), strict=True)),
     }

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import hold
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import Settled, no_optimum
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.resample import with_all_terms, without_the_vanished
+from . import estimate
+from .constraint import hold
+from .estimate import Array, Objective
+from .findings import Settled, no_optimum
+from .law import Law
+from .resample import with_all_terms, without_the_vanished
 
 
 def folds_of_runs(runs: Sequence[str], folds: int, seed: int = 0) -> NDArray[np.bool_]:

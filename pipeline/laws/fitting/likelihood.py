@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, optimize, special, stats
 
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.estimate import Array, Model, Objective
+from . import estimate
+from .estimate import Array, Model, Objective
 
 REACH = 2.5  # standard errors to either side on the first try, doubled until the interval ends
 FARTHEST = 160.0  # an interval that goes on beyond so many is open
@@ -104,21 +104,23 @@ def inflation(residual: Array, weights: Array, p: int, objective: Objective) -> 
     if objective.kind == "lad":
         return float(estimate.LAD_DELTA / slope * n / np.abs(residual).sum())
     total = float(objective.total(residual[None], np.ones((1, n)))[0])
-    return float(np.mean(psi**2) / (slope * fitted_scale(total, n, objective.delta)))
+    return float(np.mean(psi**2) / (slope * fitted_scale(total, n, objective)))
 
 
-def fitted_scale(total: float, n: int, delta: float) -> float:
+def fitted_scale(total: float, n: int, objective: Objective) -> float:
     """Return the s at which the density exp(-Huber(r) / s) / Z(s) is most likely, for the sum of Huber(r)."""
-    return float(np.exp(_most_likely(total, n, delta).x))
+    return float(np.exp(_most_likely(total, n, objective).x))
 
 
-def _most_likely(total: float, n: int, delta: float) -> optimize.OptimizeResult:
-    """Minimise the negative log likelihood over ln s."""
+def _most_likely(total: float, n: int, objective: Objective) -> optimize.OptimizeResult:
+    """Minimise the negative log likelihood over ln s; each side of a quantile has a scale of its own."""
+    delta, sides = objective.delta, objective.side(np.array([1.0, -1.0]))
 
     def negative(log_s: float) -> float:
-        s = np.exp(log_s)
+        s = np.exp(log_s) / sides
         inside = np.sqrt(2 * np.pi * s) * special.erf(delta / np.sqrt(2 * s))
-        return total / s + n * np.log(inside + 2 * s / delta * np.exp(-(delta**2) / (2 * s)))
+        whole = inside + 2 * s / delta * np.exp(-(delta**2) / (2 * s))
+        return total / np.exp(log_s) + n * np.log(whole.mean())
 
     middle = np.log(total / n)
     return optimize.minimize_scalar(negative, bounds=(middle - 5, middle + 5), method="bounded")
@@ -140,7 +142,7 @@ def deviance(value: Array, lowest: float, n: int, p: int, objective: Objective) 
         return 2 * n * np.log(value / lowest)
 
     def log_likelihood(total: float) -> float:
-        return -_most_likely(total, n, objective.delta).fun
+        return -_most_likely(total, n, objective).fun
 
     top = log_likelihood(lowest)
     return np.array([2 * (top - log_likelihood(one)) if np.isfinite(one) else np.inf for one in value])

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.files import reading
+from ...errors import UserError
+from ...files import reading
+from .extra import extra
 
 UNITS = {
     "n_params": "parameters",
@@ -29,6 +29,7 @@ UNITS = {
     "b_crit": "tokens",
     "batch_tokens": "tokens",
     "position": "tokens",
+    "step": "steps",
 }
 C_6ND = {
     "n_tokens": ("flops", "n_params"),
@@ -50,6 +51,7 @@ COUNTED = ("n_params", "n_tokens", "n_unique_tokens", "flops")  # columns of cou
 NO_NAME = ("nan", "none", "null", "<na>")  # what a table writes for the name of a run that has none
 NO_NUMBERS = (bool, np.bool_, complex, date, time, timedelta, np.datetime64, np.timedelta64, pd.Period)
 INFINITE = ("n_tokens", "steps")  # columns where "inf" means: no limit from this side
+ZERO = ("step", "lr")  # columns that may be 0: before training, and at the end of a schedule
 
 
 def read_points(path: str | Path) -> pd.DataFrame:
@@ -77,9 +79,10 @@ def read_points(path: str | Path) -> pd.DataFrame:
 
 
 def _parquet(path: Path, data: bytes) -> pd.DataFrame:
+    arrow = extra("pyarrow", str(path))
     try:
         table = pd.read_parquet(io.BytesIO(data))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: is not a parquet file that can be read ({error})") from error
     if table.columns.nlevels > 1:
         raise UserError(f"{path}: its columns have {table.columns.nlevels} levels of names; one is needed")
@@ -344,7 +347,7 @@ def in_units(points: pd.DataFrame, units: Mapping[str, float], columns: Mapping[
             raise UserError(f"{said}: column {column!r} is missing; the table has {_names(points)}")
         if not (np.isfinite(unit) and unit > 0):
             raise UserError(f"{said}: a positive number is needed")
-        values = numbers(points, column, "--unit", infinite=column in INFINITE, counted=False)
+        values = numbers(points, column, "--unit", column in INFINITE, counted=False, zero=name in ZERO)
         points = points.assign(**{column: values * unit})
     return points
 
@@ -384,8 +387,10 @@ def _cell(points: pd.DataFrame, column: str, position: int) -> str:
     return f"column {column!r}, {_label(points)} {points.index[position]}"
 
 
-def numbers(points: pd.DataFrame, column: str, law: str, infinite: bool = False, counted: bool = True) -> np.ndarray:
-    """Return a column as positive floats, or name the first cell that isn't one.
+def numbers(
+    points: pd.DataFrame, column: str, law: str, infinite: bool = False, counted: bool = True, zero: bool = False
+) -> np.ndarray:
+    """Return a column as positive floats, or 0 where that may be, or name the first cell that isn't one.
 
     Counts of parameters, tokens and FLOP (`COUNTED`) must be 1 or more: smaller ones are given in another unit.
 
@@ -409,11 +414,12 @@ def numbers(points: pd.DataFrame, column: str, law: str, infinite: bool = False,
         else:
             what = f"{str(text)!r:.60} is not a number"
         raise UserError(f"{_cell(points, column, position)}: {what}; a positive number is needed")
-    allowed = values > 0
+    allowed = values >= 0 if zero else values > 0
     if not infinite:
         allowed &= np.isfinite(values)
+    what = "a finite number of 0 or more" if zero else "a positive finite number"
     for position in np.flatnonzero(~allowed):
-        raise UserError(f"{_cell(points, column, position)}: {values[position]:g} is not a positive finite number")
+        raise UserError(f"{_cell(points, column, position)}: {values[position]:g} is not {what}")
     if counted and column in COUNTED and values.min() < 1:
         unit, position = UNITS[column], int(np.argmin(values))
         raise UserError(
@@ -428,6 +434,19 @@ def _floats(raw: pd.Series) -> np.ndarray:
     if raw.dtype == object:  # a date or a truth value among them is no number, though it can be made one
         raw = raw.mask(raw.map(lambda cell: isinstance(cell, NO_NUMBERS)))
     return pd.to_numeric(raw, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def blank(points: pd.DataFrame, column: str) -> np.ndarray:
+    """Return which cells of a column hold nothing.
+
+    Examples
+    --------
+    >>> blank(pd.DataFrame({"loss": ["3.1", "", None]}), "loss")
+    array([False,  True,  True])
+    """
+    if column not in points:
+        raise UserError(f"column {column!r} is missing; the table has {_names(points)}")
+    return points[column].map(_blank).to_numpy(dtype=bool)
 
 
 def _blank(cell: object) -> bool:
@@ -454,7 +473,8 @@ def check_points(
         raise UserError(f"no rows to fit {law} to")
     checked = points.copy()
     for column in (*inputs, response):
-        checked[column] = numbers(points, column, law, infinite=column in INFINITE and column != response)
+        infinite = column in INFINITE and column != response
+        checked[column] = numbers(points, column, law, infinite, zero=column in ZERO and column != response)
     if isinstance(weights, str):
         checked["weight"] = numbers(points, weights, "--weights")
     elif weights is None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import Held
-from pipeline.laws.fitting.draws import wild_replicates
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import FAINT, Settled, has_vanished
+from . import estimate
+from .constraint import Held
+from .draws import wild_replicates
+from .estimate import Array, Objective
+from .findings import FAINT, Settled, has_vanished
 
 RETURN = 0.05  # the share of the response at which a term that has vanished starts in a replicate, with exponent 0.3
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.forms import Axis, PowerSum
-from pipeline.laws.fitting.separable import starts_of_sum
+from . import estimate
+from .estimate import Array, Objective
+from .forms import Axis, PowerSum
+from .separable import starts_of_sum
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from itertools import chain, combinations, product
 import numpy as np
 from scipy import optimize
 
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.forms import PowerSum
+from .estimate import Array, Objective
+from .forms import PowerSum
 
 EXPONENTS = np.geomspace(0.03, 2.0, 8)
 

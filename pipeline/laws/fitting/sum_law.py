@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.forms import Axis, PowerSum
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.separable import starts_of_sum
-from pipeline.laws.fitting.terms import plain
+from .estimate import Array, Objective
+from .forms import Axis, PowerSum
+from .law import Law
+from .separable import starts_of_sum
+from .terms import plain
 
 
 class SumLaw(Law):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from pipeline.laws.fitting.fit import KNOWN
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.formulas.batch import B_crit
-from pipeline.laws.formulas.chinchilla import Chinchilla
-from pipeline.laws.formulas.compute import L_C, L_C_min
-from pipeline.laws.formulas.data import L_D
-from pipeline.laws.formulas.downstream import Downstream
-from pipeline.laws.formulas.envelope import Envelope
-from pipeline.laws.formulas.isoflop import IsoFLOP, IsoFLOPAkima
-from pipeline.laws.formulas.overfitting import L_N_D
-from pipeline.laws.formulas.overtraining import Overtraining
-from pipeline.laws.formulas.position import Position
-from pipeline.laws.formulas.power import TRENDS, Power, PowerPlusConstant
-from pipeline.laws.formulas.repetition import Repetition
-from pipeline.laws.formulas.size import L_N, log_N
-from pipeline.laws.formulas.steps import L_N_S
+from ..fitting.fit import KNOWN
+from ..fitting.law import Law
+from .batch import B_crit
+from .chinchilla import Chinchilla
+from .compute import L_C, L_C_min
+from .data import L_D
+from .downstream import Downstream
+from .envelope import Envelope
+from .isoflop import IsoFLOP, IsoFLOPAkima
+from .multi_power import MultiPower
+from .overfitting import L_N_D
+from .overtraining import Overtraining
+from .position import Position
+from .power import TRENDS, Power, PowerPlusConstant
+from .repetition import Repetition
+from .size import L_N, log_N
+from .steps import L_N_S
 
 FORMULAS: dict[str, Law] = {
     law.name: law
@@ -29,6 +30,7 @@ FORMULAS: dict[str, Law] = {
             Overtraining(),
             Repetition(),
             Downstream(),
+            MultiPower(),
             PowerPlusConstant(),
             IsoFLOP(),
             IsoFLOPAkima(),

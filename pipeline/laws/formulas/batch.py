@@ -11,25 +11,25 @@ bend little weighs little.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import Held
-from pipeline.laws.fitting.draws import multipliers
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import doubts, no_optimum
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.forms import Axis
-from pipeline.laws.fitting.law import check_bootstrap, check_objective, describe_residuals, r_squared, take_draws
-from pipeline.laws.fitting.point_table import check_points, rename
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term
-from pipeline.laws.formulas.critical_batch import BEYOND, LEAST_BATCHES
+from ...errors import UserError
+from ..fitting import estimate
+from ..fitting.constraint import Held
+from ..fitting.draws import multipliers
+from ..fitting.estimate import Array, Objective
+from ..fitting.findings import doubts, no_optimum
+from ..fitting.fit import Fit
+from ..fitting.forms import Axis
+from ..fitting.law import describe_residuals, r_squared, take_draws
+from ..fitting.point_table import check_points, rename
+from ..fitting.settings import Settings
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term
+from .critical_batch import BEYOND, LEAST_BATCHES
 
 SCAN = ("n_params", "loss", "batch_tokens", "steps")
 
@@ -67,7 +67,19 @@ class Hyperbolas:
 
 
 class B_crit(SumLaw):
-    """Critical batch size, in tokens, at a loss L."""
+    """Critical batch size, in tokens, at a loss L.
+
+    It is fitted to critical batch sizes (columns loss and b_crit), or to batch scans (n_params, loss, batch_tokens and
+    steps).
+
+    Examples
+    --------
+    >>> batch, loss = (one.ravel() for one in np.meshgrid([256.0, 1024.0, 4096.0, 16384.0], [3.0, 3.5, 4.0]))
+    >>> scan = pd.DataFrame({"run": batch.astype(str), "n_params": 1e5, "loss": loss, "batch_tokens": batch})
+    >>> fit = B_crit().fit(scan.assign(steps=500 / loss**4 * (1 + 1e6 / loss**5 / batch)), n_boot=0)
+    >>> {name: float(round(e.estimate, 6)) for name, e in fit.parameters.items()}
+    {'B_star': 1000000.0, 'alpha_B': 0.2}
+    """
 
     name = "B_crit"
     equation = "1.4"
@@ -78,47 +90,18 @@ class B_crit(SumLaw):
     terms = (Term("coefficient", "B_star", "loss", "alpha_B", "L", reciprocal=True),)
     symbol = "B_crit"
 
-    def fit(
-        self,
-        points: pd.DataFrame,
-        objective: str | None = None,
-        delta: float = 1e-3,
-        weights: str | Sequence[float] | None = None,
-        bootstrap: str = "wild",
-        n_boot: int = 1000,
-        seed: int = 0,
-        hold_out: int = 0,
-        columns: Mapping[str, str] | None = None,
-        fix: Mapping[str, float] | None = None,
-        tie: Mapping[str, str] | None = None,
-        level: float = 0.95,
-    ) -> Fit:
-        """Fit critical batch sizes (columns loss and b_crit), or batch scans (n_params, loss, batch_tokens and steps).
-
-        The arguments are those of `Law.fit`; a scan is fitted by least squares on ln S, with a wild bootstrap.
-
-        Examples
-        --------
-        >>> batch, loss = (one.ravel() for one in np.meshgrid([256.0, 1024.0, 4096.0, 16384.0], [3.0, 3.5, 4.0]))
-        >>> scan = pd.DataFrame({"run": batch.astype(str), "n_params": 1e5, "loss": loss, "batch_tokens": batch})
-        >>> fit = B_crit().fit(scan.assign(steps=500 / loss**4 * (1 + 1e6 / loss**5 / batch)), n_boot=0)
-        >>> {name: float(round(e.estimate, 6)) for name, e in fit.parameters.items()}
-        {'B_star': 1000000.0, 'alpha_B': 0.2}
-        """
-        named = rename(points, columns)
+    def fit_points(self, points: pd.DataFrame, how: Settings) -> Fit:
+        """Fit critical batch sizes, or batch scans by least squares on ln S with a wild bootstrap."""
+        named = rename(points, how.columns)
         if self.response in named or not set(SCAN) <= set(named):
-            return super().fit(
-                points, objective, delta, weights, bootstrap, n_boot, seed, hold_out, columns, fix, tie, level
-            )
-        chosen = check_objective(objective or self.objective, delta)
-        check_bootstrap(bootstrap, n_boot, seed, level)
-        if hold_out or weights is not None or bootstrap != "wild" or chosen.kind != "mse_log" or fix or tie:
+            return super().fit_points(points, how)
+        usual = how.bootstrap == "wild" and how.objective == Objective("mse_log", how.objective.delta)
+        if how.hold_out or how.weights is not None or not usual or how.fix or how.tie:
             raise UserError(
                 f"{self.name}: batch scans are fitted by mse_log with the wild bootstrap, without weights, hold_out, "
-                "fix or tie"
+                "fix, tie or quantile"
             )
-        scan = check_points(named, self.name, SCAN[:3], "steps", None)
-        return self._fit_scan(scan, chosen, n_boot, seed, columns, level)
+        return self._fit_scan(check_points(named, self.name, SCAN[:3], "steps", None), how)
 
     def starts(self, model: Any, y: Array, weights: Array, objective: Objective, gone=frozenset()) -> Array:
         """See `Law.starts`; of hyperbolas B_crit at each batch size, and a slope of 0 or 5."""
@@ -135,13 +118,12 @@ class B_crit(SumLaw):
         enough = points.groupby(["n_params", "loss"])["batch_tokens"].transform("nunique") >= LEAST_BATCHES
         return (log_steps - groups.transform("mean")).where(enough).to_numpy()
 
-    def _fit_scan(
-        self, scan: pd.DataFrame, objective: Objective, n_boot: int, seed: int, columns: Any, level: float
-    ) -> Fit:
+    def _fit_scan(self, scan: pd.DataFrame, how: Settings) -> Fit:
+        objective, n_boot, level = how.objective, how.n_boot, how.level
         batches = scan.groupby(["n_params", "loss"])["batch_tokens"].transform("nunique")
         used = scan[batches >= LEAST_BATCHES]
         runs = pd.Index(used["run"].unique())
-        fit = self._empty(objective, used, runs, columns)
+        fit = self._empty(objective, used, runs, how.columns)
         fit.level = level
         if used["loss"].nunique() < 2:
             fit.reason = (
@@ -178,11 +160,11 @@ class B_crit(SumLaw):
             ]
             corrected, degrees = pairs[0][0], [pair[1] for pair in pairs]
             factor = np.array([estimate.widening(one, level) for one in degrees])
-            drawn = multipliers(list(runs), n_boot, seed)[:, run_index] * corrected
+            drawn = multipliers(list(runs), n_boot, how.seed)[:, run_index] * corrected
             replicates = np.exp(m + model.centred(drawn))
             found = estimate.minimise(model, replicates, np.tile(theta, (n_boot, 1)), w[None], objective)
             vectors = self.report(model, theta + factor * (found.theta - theta))
-            record = {"unit": "run", "method": "wild", "seed": seed, "degrees_of_freedom": min(degrees)}
+            record = {"unit": "run", "method": "wild", "seed": how.seed, "degrees_of_freedom": min(degrees)}
             record |= {"widening": float(factor.max())}
             record |= {
                 "not_converged": int((~found.converged).sum()),

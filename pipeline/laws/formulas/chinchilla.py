@@ -10,13 +10,13 @@ from itertools import product
 
 import numpy as np
 
-from pipeline.laws.fitting.constraint import ROUNDING
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import Settled
-from pipeline.laws.fitting.forms import PowerSum
-from pipeline.laws.fitting.likelihood import profile_intervals
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term
+from ..fitting.constraint import ROUNDING
+from ..fitting.estimate import Array, Objective
+from ..fitting.findings import Settled
+from ..fitting.forms import PowerSum
+from ..fitting.likelihood import profile_intervals
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term
 
 
 class Chinchilla(SumLaw):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term
-from pipeline.units import PF_DAY
+from ...units import PF_DAY
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term
 
 
 class L_C(SumLaw):

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.forms import Axis
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.separable import EXPONENTS, positive_least_squares
-from pipeline.laws.fitting.terms import Parameter, Term
+from ..fitting.estimate import Array, Objective
+from ..fitting.forms import Axis
+from ..fitting.law import Law
+from ..fitting.separable import EXPONENTS, positive_least_squares
+from ..fitting.terms import Parameter, Term
 
 
 class Downstream(Law):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.draws import normals
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.run_noise import run_noise
-from pipeline.laws.formulas.frontier import Curves, between, computes, falling, too_few_fall, too_few_lead
-from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters, through
+from ...errors import UserError
+from ..fitting.draws import normals
+from ..fitting.estimate import Array, Objective
+from ..fitting.run_noise import run_noise
+from .frontier import Curves, between, computes, falling, too_few_fall, too_few_lead
+from .optimum import Optima, Optimum, Replicates, parameters, through
 
 
 class Envelope(Optimum):

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.estimate import Array
+from ...errors import UserError
+from ..fitting.estimate import Array
 
 PER_DECADE = 12
 """Points of the frontier in a decade of compute."""

@@ -26,12 +26,12 @@ import numpy as np
 import pandas as pd
 from scipy.interpolate import Akima1DInterpolator
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.draws import wild_replicates
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import FLAT
-from pipeline.laws.formulas.optimum import Optima, Optimum, Replicates, parameters
+from ...errors import UserError
+from ..fitting import estimate
+from ..fitting.draws import wild_replicates
+from ..fitting.estimate import Array, Objective
+from ..fitting.findings import FLAT
+from .optimum import Optima, Optimum, Replicates, parameters
 
 GAP = np.log(1.1)  # budgets are at least a tenth apart
 WIDTH = np.log(1.5)  # and one budget's runs at most this

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting import estimate
-from pipeline.laws.fitting.constraint import check_constraints
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.findings import FLAT, Doubts
-from pipeline.laws.fitting.fit import Fit
-from pipeline.laws.fitting.law import Law, check_bootstrap, check_objective, r_squared, take_draws
-from pipeline.laws.fitting.point_table import UNITS, check_names, check_points, complete, numbers, rename
-from pipeline.laws.fitting.terms import Parameter, plain
+from ...errors import UserError
+from ..fitting import estimate
+from ..fitting.estimate import MIDDLE, Array, Objective
+from ..fitting.findings import FLAT, Doubts
+from ..fitting.fit import Fit
+from ..fitting.law import Law, r_squared, take_draws
+from ..fitting.point_table import UNITS, check_names, check_points, complete, numbers, rename
+from ..fitting.settings import Settings
+from ..fitting.terms import Parameter, plain
 
 
 @dataclass
@@ -91,40 +91,26 @@ class Optimum(Law):
         a, b, c = (values[name] for name in "abc")
         return f"N = {k['k_N']} C^{a:.3f}, D = {k['k_D']} C^{b:.3f}, L = {k['k_L']} C^{-c:.3f}"
 
-    def fit(
-        self,
-        points: pd.DataFrame,
-        objective: str | None = None,
-        delta: float = 1e-3,
-        weights: str | Sequence[float] | None = None,
-        bootstrap: str = "wild",
-        n_boot: int = 1000,
-        seed: int = 0,
-        hold_out: int = 0,
-        columns: Mapping[str, str] | None = None,
-        fix: Mapping[str, float] | None = None,
-        tie: Mapping[str, str] | None = None,
-        level: float = 0.95,
-    ) -> Fit:
-        """Fit the lines through the optima; the arguments are those of `Law.fit`.
+    def fit_points(self, points: pd.DataFrame, how: Settings) -> Fit:
+        """Fit the lines through the optima.
 
         `hold_out` leaves out the optima with that many largest values of `size` and reports the error on them.
         """
-        chosen = check_objective(objective or self.objective, delta)
+        chosen, columns, hold_out = how.objective, how.columns, how.hold_out
         if chosen.kind not in self.objectives:
             raise UserError(
                 f"objective: {chosen.kind!r} is not one of {', '.join(self.objectives)}, which {self.name} has"
             )
-        check_bootstrap(bootstrap, n_boot, seed, level)
-        check_constraints(self, fix, tie)
-        check_names(columns or {}, (*self.needs, "loss"))
+        if chosen.quantile != MIDDLE:
+            raise UserError(f"quantile (--quantile): {self.name} is fitted to the best sizes, which have no side")
+        check_names(columns, (*self.needs, "loss"))
         if hold_out < 0:
             raise UserError(f"hold_out: {hold_out} must be 0 or more")
         named, derived = complete(rename(points, columns), self.needs)
-        used = self.check(named, weights)
+        used = self.check(named, how.weights)
         runs = pd.Index(used["run"].unique())
         fit = self._empty(chosen, used, runs, columns)
-        fit.objective_definition, fit.level = self.definition, level
+        fit.objective_definition, fit.level = self.definition, how.level
         for column in self.needs:
             if used[column].nunique() < 2:
                 fit.reason = (
@@ -162,9 +148,9 @@ class Optimum(Law):
         fit.gradient_norm = float(2 * max(abs(residual.mean()), abs((residual * centred).mean())))
         fit.r_squared = r_squared(values[0][0], residual, np.ones_like(residual))
         fit.residuals = {"rms_ln": float(np.sqrt(fit.objective)), "largest_ln": float(np.abs(residual).max())}
-        if n_boot:
+        if how.n_boot:
             below = optima.flops[held].min() if hold_out else np.inf
-            self._interval(fit, used, optima, chosen, (bootstrap, n_boot, seed), below)
+            self._interval(fit, used, optima, chosen, (how.bootstrap, how.n_boot, how.seed), below)
         self.conclude(fit, Doubts())
         fit.held_out = self._errors(fit, optima, held, hold_out)
         return fit

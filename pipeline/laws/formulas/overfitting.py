@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.forms import Axis, PowerSum, SoftMaximum
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.separable import EXPONENTS, positive_least_squares, starts_of_sum
-from pipeline.laws.fitting.terms import Parameter, Term, plain
+from ..fitting.estimate import Array, Objective
+from ..fitting.forms import Axis, PowerSum, SoftMaximum
+from ..fitting.law import Law
+from ..fitting.separable import EXPONENTS, positive_least_squares, starts_of_sum
+from ..fitting.terms import Parameter, Term, plain
 
 PAPER = {"alpha_N": 0.076, "alpha_D": 0.103, "N_c": 6.4e13, "D_c": 1.8e13}  # Table 2
 

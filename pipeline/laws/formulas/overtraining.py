@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pipeline.laws.fitting.estimate import Array
-from pipeline.laws.fitting.forms import PowerSum
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term, plain
+from ..fitting.estimate import Array
+from ..fitting.forms import PowerSum
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term, plain
 
 
 class Overtraining(SumLaw):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term
 
 
 class Position(SumLaw):

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.point_table import UNITS
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term
-from pipeline.units import PF_DAY
+from ...errors import UserError
+from ...units import PF_DAY
+from ..fitting.point_table import UNITS
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term
 
 
 class Power(SumLaw):

@@ -20,12 +20,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.forms import Axis, PowerSum
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.separable import starts_of_sum
-from pipeline.laws.fitting.terms import Parameter, Term, plain
+from ...errors import UserError
+from ..fitting.estimate import Array, Objective
+from ..fitting.forms import Axis, PowerSum
+from ..fitting.law import Law
+from ..fitting.separable import starts_of_sum
+from ..fitting.terms import Parameter, Term, plain
 
 R_D, R_N = 15.387756, 5.309743  # the source's R_D* and R_N*
 DECAYS = (0.01, 0.05, 0.2, 1.0)  # starts

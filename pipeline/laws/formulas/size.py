@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.laws.fitting.estimate import Array, Objective
-from pipeline.laws.fitting.forms import Axis, Logarithm
-from pipeline.laws.fitting.law import Law
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term, plain
+from ..fitting.estimate import Array, Objective
+from ..fitting.forms import Axis, Logarithm
+from ..fitting.law import Law
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term, plain
 
 
 class L_N(SumLaw):

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from pipeline.laws.fitting.sum_law import SumLaw
-from pipeline.laws.fitting.terms import Parameter, Term
+from ..fitting.sum_law import SumLaw
+from ..fitting.terms import Parameter, Term
 
 
 class L_N_S(SumLaw):
