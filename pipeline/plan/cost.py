@@ -24,7 +24,7 @@ CORE_GFLOPS = {
 }
 """GFLOP/s of one CPU core in training with the native engine, by d_model: all FLOPs of Table 1."""
 
-STARTUP_SECONDS = 1.5
+STARTUP_SECONDS = 1.0
 """Start of the interpreter, imports, reading tokens, writing the result."""
 
 RULE_SECONDS = {
