@@ -339,11 +339,13 @@ def test_seeds():
 # Data, batches, compute
 
 
-def all_sizes(**laws) -> Inputs:
-    """The planted sweeps sizes, data and batches with the laws fitted to them, some replaced."""
+def all_sizes(rate: float = 1.0, **laws) -> Inputs:
+    """The planted sweeps sizes, data and batches with the laws fitted to them, some replaced; curves at one rate."""
     tables = {name: planted.sweep(name) for name in ("sizes", "data", "batches")}
     laws = planted_more.fits() | laws
-    return given(tables, laws=laws, points=with_residuals(planted_more.points(), laws))
+    points = planted_more.points()
+    points = points | {"L_N_S": points["L_N_S"].assign(lr=rate * points["L_N_S"]["lr_peak"])}
+    return given(tables, laws=laws, points=with_residuals(points, laws))
 
 
 def test_compute_laws():
@@ -406,6 +408,14 @@ def test_learning_curves():
     assert CLAIM[13].decide(all_sizes(L_N_S=slow)).verdict == FAILS
 
 
+def test_no_exponent_in_steps_is_asked_of_curves_whose_rate_falls():
+    falling = all_sizes(rate=0.5)
+    for number in (10, 13, 15, 16):
+        found = CLAIM[number].decide(falling)
+        assert found.verdict == OPEN
+        assert "the learning rate falls along the curves of L(N, S_min)" in found.reason
+
+
 def allocation(batch: float = 1000.0, **exponents: float) -> Inputs:
     """Laws of the best use of compute, and B_crit in tokens where runs have 2,048."""
     truth = {"N_opt": 0.88, "N_opt_min": 0.73, "B_opt_min": 0.24, "S_opt_min": 0.03, "D_opt_min": 0.27}
@@ -437,8 +447,8 @@ def test_far_below_b_crit_no_other_exponent_is_asked_of_a_fixed_batch():
 
 def test_stopping_and_sizes_aside_follow_from_the_curves():
     paper = {"N_c": 6.5e13, "alpha_N": 0.076, "S_c": 2.1e3, "alpha_S": 0.76}
-    good = given(laws={"L_N_S": law("L_N_S", spread=0.001, **paper)})
-    bad = given(laws={"L_N_S": law("L_N_S", spread=0.001, **paper | {"alpha_S": 1.4})})
+    good = all_sizes(L_N_S=law("L_N_S", spread=0.001, **paper))
+    bad = all_sizes(L_N_S=law("L_N_S", spread=0.001, **paper | {"alpha_S": 1.4}))
     for number in (15, 16):
         assert CLAIM[number].decide(good).verdict == HOLDS
         assert CLAIM[number].decide(bad).verdict == FAILS

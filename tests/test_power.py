@@ -86,10 +86,9 @@ def test_where_the_paper_is_right_every_claim_holds():
 
 
 @pytest.mark.slow
-def test_what_a_cooldown_gains_turns_those_claims_alone_that_are_fitted_to_its_curves():
+def test_what_a_cooldown_gains_turns_no_claim():
     given = quiet(CASES["annealing"])
-    turned = {claim.number for claim in CLAIMS if claim.decide(given).verdict != HOLDS}
-    assert turned == {13, 15}  # alpha_S of curves whose rate falls, in this design by a cosine
+    assert {claim.number for claim in CLAIMS if claim.decide(given).verdict != HOLDS} == set()
 
 
 QUICK = ("claim08_size", "claim17_slower", "claim19_kinds", "claim20_spread")

@@ -26,6 +26,9 @@ RESAMPLES = 400
 """Bootstrap samples over runs (docs/paper.md, part 4)."""
 FIXED_BATCH = 1.0
 """The fixed batch over B_crit from which on C differs from C_min (docs/paper.md, part 4)."""
+ONE_RATE = 0.9
+"""Part of the peak that the learning rate has at such a part of the points of L(N, S_min), so that alpha_S is that of
+one rate (docs/paper.md, part 4)."""
 SAME_TOKENS = 1.25
 """Models whose training tokens differ by more than this factor are not compared: that would measure training time
 (docs/paper.md, part 4)."""
@@ -146,6 +149,24 @@ def _named(fit: Fit, draws: np.ndarray) -> dict[str, np.ndarray]:
         name: np.exp(column) if name in fit.log_parameters else column
         for name, column in zip(fit.parameters, draws.T, strict=True)
     }
+
+
+def curves_law(given: Inputs) -> Fit:
+    """Return L(N, S_min), identified and of curves at one learning rate.
+
+    Raises
+    ------
+    Undecided
+        When it is not given or not identified, or when the rate falls along the curves that it was fitted to.
+    """
+    rows = points(given, "L_N_S")
+    part = float((rows["lr"] >= ONE_RATE * rows["lr_peak"]).mean())
+    if part < ONE_RATE:
+        raise Undecided(
+            f"the learning rate falls along the curves of L(N, S_min), and the loss with it: at {100 * part:.0f} % of "
+            "the points it is at its peak (schedule wsd holds it there)"
+        )
+    return law(given, "L_N_S")
 
 
 def require_fixed_batch(given: Inputs) -> None:
