@@ -584,6 +584,8 @@ def test_repeats_are_runs_that_differ_in_their_seed_alone():
     assert noise == pytest.approx(planted.NOISE, rel=0.6)
     parts = pd.concat([table, table.assign(run=table.run + "-part", lr_hidden=0.5)])  # four a size, in two pairs
     assert measure.repeats(parts)[1] == 2 * freedom
+    other = pd.concat([table, table.assign(run=table.run + "-branch", branch_point=7)])
+    assert measure.repeats(other)[1] == 2 * freedom
 
 
 def test_a_derived_number_takes_its_interval_from_the_draws():

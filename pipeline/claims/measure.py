@@ -34,7 +34,8 @@ SAME_TOKENS = 1.25
 (docs/paper.md, part 4)."""
 SETTINGS = [
     *("family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_vocab", "n_reuse", "batch_sequences", "n_steps"),
-    *("n_unique_tokens", "lr_peak", "lr_hidden", "schedule", "warmup_steps", "dropout", "weight_decay", "precision"),
+    *("n_unique_tokens", "lr_peak", "lr_hidden", "schedule", "branch_point", "warmup_steps", "dropout", "weight_decay"),
+    "precision",
 ]
 """Columns that tell runs apart; runs that agree in them are repeats with another seed."""
 
