@@ -236,7 +236,7 @@ def bump_claim(above: float, below: float) -> Inputs:
     seeds = pd.DataFrame({"run": list("abcd"), "loss": [3.0, 3.01, 2.5, 2.51], "n_layer": 3, "n_tokens": 0})
     seeds = seeds.assign(status="finished", final=True, flops=0.0, **dict.fromkeys(measure.SETTINGS, 0))
     seeds = seeds.assign(n_params_reuse=1.0, batch_tokens=1.0)
-    seeds["d_model"] = [8, 8, 16, 16]
+    seeds["d_model"], seeds["seed"] = [8, 8, 16, 16], [0, 1, 0, 1]
     return given({"depths": curves.assign(final=False), "sizes": seeds})
 
 
@@ -322,7 +322,9 @@ def seeds_claim(small: float, large: float) -> Inputs:
     for width, spread in ((8, small), (16, small), (32, large), (64, large)):
         away = planted.random(width).standard_normal(20)
         away = spread * (away - away.mean()) / away.std(ddof=1)
-        rows += [{"run": f"{width}-{seed}", "d_model": width, "loss": 3.0 + away[seed]} for seed in range(20)]
+        rows += [
+            {"run": f"{width}-{seed}", "d_model": width, "seed": seed, "loss": 3.0 + away[seed]} for seed in range(20)
+        ]
     table = pd.DataFrame(rows)
     more = {name: 0 for name in measure.SETTINGS if name != "d_model"}
     return given({"sizes": table.assign(n_params=table["d_model"], status="finished", final=True, **more)})
@@ -586,6 +588,14 @@ def test_repeats_are_runs_that_differ_in_their_seed_alone():
     assert measure.repeats(parts)[1] == 2 * freedom
     other = pd.concat([table, table.assign(run=table.run + "-branch", branch_point=7)])
     assert measure.repeats(other)[1] == 2 * freedom
+
+
+def test_of_several_lengths_a_run_is_compared_with_that_of_its_own():
+    sizes = pd.DataFrame({"n_params": [1e4, 1e5, 1e4, 1e5], "n_tokens": [1e6, 1e6, 4e6, 4e6], "loss": [4, 3.6, 3, 2.7]})
+    runs = pd.DataFrame({"n_params": [1e4, 1e5], "n_tokens": [1.1e6, 3.8e6], "loss": [4.4, 2.7]})
+    assert measure.excess(runs, sizes)["excess"].tolist() == pytest.approx([math.log(1.1), 0.0])
+    with pytest.raises(Undecided, match="2 of the sizes, 0 of the tokens"):
+        measure.excess(runs.assign(n_tokens=2e6), sizes)
 
 
 def test_a_derived_number_takes_its_interval_from_the_draws():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import longest
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 from pipeline.laws import FORMULAS, Fit
@@ -134,7 +135,7 @@ def off_size_is_cheap(given: Inputs) -> Number:
 
 @check("exponent in N of the tokens to the smallest model's final loss", "sizes", most=0)
 def larger_learn_faster(given: Inputs) -> Number:
-    curves = measure.sweep(given, "sizes")
+    curves = longest(measure.sweep(given, "sizes"))
     curves = curves[curves["fitted"] & (curves["n_params"] > 0) & (curves["n_tokens"] > 0)]
     level = curves.groupby("run")["loss"].min().max()
     sizes, tokens = [], []
