@@ -26,6 +26,8 @@ CONFIG: dict[str, Any] = {
         "sizes": {
             "tokens": LENGTH,
             "noise": True,
+            "schedule": "wsd",
+            "cooldown": 0.01,
             "variants": [
                 {"shape": LADDER, "seed": list(range(8))},
                 {"shape": [LARGEST], "seed": 0, "snapshots": 20},
@@ -33,7 +35,14 @@ CONFIG: dict[str, Any] = {
             ],
             "shown_only": SMALL,
         },
-        "one_large": {"shape": [LARGEST], "tokens": LENGTH, "noise": True, "snapshots": 20},
+        "one_large": {
+            "shape": [LARGEST],
+            "tokens": LENGTH,
+            "noise": True,
+            "schedule": "wsd",
+            "cooldown": 0.01,
+            "snapshots": 20,
+        },
         "data": {
             "shape": [[4, 256], [12, 768], [24, 1536], [48, 3072]],
             "n_unique_tokens": [2.5e5, 5e5, 1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7, None],

@@ -236,7 +236,7 @@ def bump_claim(above: float, below: float) -> Inputs:
     seeds = pd.DataFrame({"run": list("abcd"), "loss": [3.0, 3.01, 2.5, 2.51], "n_layer": 3, "n_tokens": 0})
     seeds = seeds.assign(status="finished", final=True, flops=0.0, **dict.fromkeys(measure.SETTINGS, 0))
     seeds = seeds.assign(n_params_reuse=1.0, batch_tokens=1.0)
-    seeds["d_model"] = [8, 8, 16, 16]
+    seeds["d_model"], seeds["seed"] = [8, 8, 16, 16], [0, 1, 0, 1]
     return given({"depths": curves.assign(final=False), "sizes": seeds})
 
 
@@ -322,7 +322,9 @@ def seeds_claim(small: float, large: float) -> Inputs:
     for width, spread in ((8, small), (16, small), (32, large), (64, large)):
         away = planted.random(width).standard_normal(20)
         away = spread * (away - away.mean()) / away.std(ddof=1)
-        rows += [{"run": f"{width}-{seed}", "d_model": width, "loss": 3.0 + away[seed]} for seed in range(20)]
+        rows += [
+            {"run": f"{width}-{seed}", "d_model": width, "seed": seed, "loss": 3.0 + away[seed]} for seed in range(20)
+        ]
     table = pd.DataFrame(rows)
     more = {name: 0 for name in measure.SETTINGS if name != "d_model"}
     return given({"sizes": table.assign(n_params=table["d_model"], status="finished", final=True, **more)})
@@ -339,11 +341,13 @@ def test_seeds():
 # Data, batches, compute
 
 
-def all_sizes(**laws) -> Inputs:
-    """The planted sweeps sizes, data and batches with the laws fitted to them, some replaced."""
+def all_sizes(rate: float = 1.0, **laws) -> Inputs:
+    """The planted sweeps sizes, data and batches with the laws fitted to them, some replaced; curves at one rate."""
     tables = {name: planted.sweep(name) for name in ("sizes", "data", "batches")}
     laws = planted_more.fits() | laws
-    return given(tables, laws=laws, points=with_residuals(planted_more.points(), laws))
+    points = planted_more.points()
+    points = points | {"L_N_S": points["L_N_S"].assign(lr=rate * points["L_N_S"]["lr_peak"])}
+    return given(tables, laws=laws, points=with_residuals(points, laws))
 
 
 def test_compute_laws():
@@ -406,6 +410,14 @@ def test_learning_curves():
     assert CLAIM[13].decide(all_sizes(L_N_S=slow)).verdict == FAILS
 
 
+def test_no_exponent_in_steps_is_asked_of_curves_whose_rate_falls():
+    falling = all_sizes(rate=0.5)
+    for number in (10, 13, 15, 16):
+        found = CLAIM[number].decide(falling)
+        assert found.verdict == OPEN
+        assert "the learning rate falls along the curves of L(N, S_min)" in found.reason
+
+
 def allocation(batch: float = 1000.0, **exponents: float) -> Inputs:
     """Laws of the best use of compute, and B_crit in tokens where runs have 2,048."""
     truth = {"N_opt": 0.88, "N_opt_min": 0.73, "B_opt_min": 0.24, "S_opt_min": 0.03, "D_opt_min": 0.27}
@@ -437,8 +449,8 @@ def test_far_below_b_crit_no_other_exponent_is_asked_of_a_fixed_batch():
 
 def test_stopping_and_sizes_aside_follow_from_the_curves():
     paper = {"N_c": 6.5e13, "alpha_N": 0.076, "S_c": 2.1e3, "alpha_S": 0.76}
-    good = given(laws={"L_N_S": law("L_N_S", spread=0.001, **paper)})
-    bad = given(laws={"L_N_S": law("L_N_S", spread=0.001, **paper | {"alpha_S": 1.4})})
+    good = all_sizes(L_N_S=law("L_N_S", spread=0.001, **paper))
+    bad = all_sizes(L_N_S=law("L_N_S", spread=0.001, **paper | {"alpha_S": 1.4}))
     for number in (15, 16):
         assert CLAIM[number].decide(good).verdict == HOLDS
         assert CLAIM[number].decide(bad).verdict == FAILS
@@ -576,6 +588,14 @@ def test_repeats_are_runs_that_differ_in_their_seed_alone():
     assert measure.repeats(parts)[1] == 2 * freedom
     other = pd.concat([table, table.assign(run=table.run + "-branch", branch_point=7)])
     assert measure.repeats(other)[1] == 2 * freedom
+
+
+def test_of_several_lengths_a_run_is_compared_with_that_of_its_own():
+    sizes = pd.DataFrame({"n_params": [1e4, 1e5, 1e4, 1e5], "n_tokens": [1e6, 1e6, 4e6, 4e6], "loss": [4, 3.6, 3, 2.7]})
+    runs = pd.DataFrame({"n_params": [1e4, 1e5], "n_tokens": [1.1e6, 3.8e6], "loss": [4.4, 2.7]})
+    assert measure.excess(runs, sizes)["excess"].tolist() == pytest.approx([math.log(1.1), 0.0])
+    with pytest.raises(Undecided, match="2 of the sizes, 0 of the tokens"):
+        measure.excess(runs.assign(n_tokens=2e6), sizes)
 
 
 def test_a_derived_number_takes_its_interval_from_the_draws():

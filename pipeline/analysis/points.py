@@ -15,6 +15,7 @@ import pandas as pd
 
 from pipeline.analysis.chain import Replicates, efficient, frontier_trend, learning_curves
 from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import longest
 from pipeline.errors import UserError
 from pipeline.laws.algebra.efficiency import minimum_compute, minimum_steps
 from pipeline.laws.fitting.fit import Fit
@@ -45,8 +46,8 @@ def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ends(given: Inputs) -> pd.DataFrame:
-    """Return the last row of each run on all data: L(N), Eq 3.1."""
-    rows = fitted_rows(given.sweeps["sizes"])
+    """Return the last row of each run on all data, of several lengths the longest: L(N), Eq 3.1."""
+    rows = longest(fitted_rows(given.sweeps["sizes"]))
     return rows[rows["final"]]
 
 
@@ -108,12 +109,14 @@ def after_warmup(given: Inputs) -> pd.DataFrame:
 
 
 def curves_at_fixed_batch(given: Inputs) -> pd.DataFrame:
-    """Return the learning curves of `sizes` after warmup, those of wsd runs up to their cooldown.
+    """Return the learning curves of `sizes` after warmup, those of wsd runs up to their cooldown, once for a trunk.
 
     In a cooldown the loss falls by a step that no law of the curve knows; before it the rate is constant, and a curve
     does not depend on the length of its run.
     """
     rows = fitted_rows(given.sweeps["sizes"])
+    wsd = rows["schedule"] == "wsd"
+    rows = rows[~wsd | rows.index.isin(longest(rows[wsd]).index)]
     cooling = (rows["schedule"] == "wsd") & (rows["step"] > rows["branch_point"])
     return rows[(rows["step"] > rows["warmup_steps"]) & ~cooling]
 

@@ -19,6 +19,29 @@ SHAPE = ["family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_reuse"]
 """Columns that tell models apart; runs that differ in their seed alone are repeats."""
 
 
+TRAINED = [
+    *SHAPE,
+    *("n_vocab", "batch_sequences", "n_unique_tokens", "lr_peak", "lr_hidden", "schedule", "dropout", "weight_decay"),
+    *("precision", "seed"),
+]
+"""Columns in which runs agree that differ in their length alone (and in what follows from it: warmup, cooldown)."""
+
+
+def longest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the longest of each model's runs that differ in their length alone.
+
+    Lengths of one trunk have it in common: its curve is one, and so is what its seed is off by.
+
+    Examples
+    --------
+    >>> same = dict.fromkeys(TRAINED, 0)
+    >>> runs = pd.DataFrame([{"run": "a", "n_steps": 5}, {"run": "b", "n_steps": 9}]).assign(**same)
+    >>> longest(runs).run.tolist(), longest(runs.assign(seed=[0, 1])).run.tolist()
+    (['b'], ['a', 'b'])
+    """
+    return rows[rows["n_steps"] == rows.groupby(TRAINED, dropna=False)["n_steps"].transform("max")]
+
+
 def usable(sweep: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
     """Return the rows of runs that did not diverge, and a sentence for the caption about those that did.
 

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.special import chdtri, fdtri, stdtrit
 
 from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import longest
 from pipeline.claims.verdict import Number, Undecided
 from pipeline.laws import Fit
 from pipeline.laws.fitting.fit import paired_draws
@@ -26,6 +27,9 @@ RESAMPLES = 400
 """Bootstrap samples over runs (docs/paper.md, part 4)."""
 FIXED_BATCH = 1.0
 """The fixed batch over B_crit from which on C differs from C_min (docs/paper.md, part 4)."""
+ONE_RATE = 0.9
+"""Part of the peak that the learning rate has at such a part of the points of L(N, S_min), so that alpha_S is that of
+one rate (docs/paper.md, part 4)."""
 SAME_TOKENS = 1.25
 """Models whose training tokens differ by more than this factor are not compared: that would measure training time
 (docs/paper.md, part 4)."""
@@ -147,6 +151,24 @@ def _named(fit: Fit, draws: np.ndarray) -> dict[str, np.ndarray]:
         name: np.exp(column) if name in fit.log_parameters else column
         for name, column in zip(fit.parameters, draws.T, strict=True)
     }
+
+
+def curves_law(given: Inputs) -> Fit:
+    """Return L(N, S_min), identified and of curves at one learning rate.
+
+    Raises
+    ------
+    Undecided
+        When it is not given or not identified, or when the rate falls along the curves that it was fitted to.
+    """
+    rows = points(given, "L_N_S")
+    part = float((rows["lr"] >= ONE_RATE * rows["lr_peak"]).mean())
+    if part < ONE_RATE:
+        raise Undecided(
+            f"the learning rate falls along the curves of L(N, S_min), and the loss with it: at {100 * part:.0f} % of "
+            "the points it is at its peak (schedule wsd holds it there)"
+        )
+    return law(given, "L_N_S")
 
 
 def require_fixed_batch(given: Inputs) -> None:
@@ -301,15 +323,16 @@ def seed_noise(given: Inputs) -> tuple[float, int]:
     finals = [ends(given, name) for name in given.sweeps if (given.sweeps[name]["status"] != "diverged").any()]
     if not finals:
         raise Undecided("no sweep is given")
-    relative, freedom = repeats(pd.concat(finals))
+    relative, freedom = repeats(longest(pd.concat(finals)))
     return spread(float(relative @ relative), freedom).value, freedom
 
 
 def excess(rows: pd.DataFrame, reference: pd.DataFrame, x: str = "n_params") -> pd.DataFrame:
     """Compare runs with reference runs of equal size: `excess` is the logarithm of the loss over theirs.
 
-    The reference loss is interpolated in ln L and ln N between means over seeds. Runs outside the reference's sizes, or
-    trained on another number of tokens, have no counterpart and are left out.
+    The reference loss is interpolated in ln L and ln N between means over seeds; of a size with several lengths the
+    one is taken that is nearest to the run's. Runs outside the reference's sizes, or trained on another number of
+    tokens, have no counterpart and are left out.
 
     Parameters
     ----------
@@ -322,17 +345,26 @@ def excess(rows: pd.DataFrame, reference: pd.DataFrame, x: str = "n_params") -> 
         When no run has a counterpart.
     """
     known = np.log(reference[reference["n_params"] > 0][["n_params", "loss", "n_tokens"]].astype(float))
-    known = known.groupby("n_params", as_index=False).mean()
-    if len(known) < 2:
-        raise Undecided(f"{len(known)} sizes to compare with; 2 are needed")
-    at = np.log(rows[x].astype(float))
-    inside = (at >= known["n_params"].iloc[0] - 0.05) & (at <= known["n_params"].iloc[-1] + 0.05)
-    tokens = np.interp(at, known["n_params"], known["n_tokens"])
-    alike = np.abs(np.log(rows["n_tokens"].astype(float)) - tokens) <= math.log(SAME_TOKENS)
+    known = known.reset_index(drop=True)
+    if known["n_params"].nunique() < 2:
+        raise Undecided(f"{known['n_params'].nunique()} sizes to compare with; 2 are needed")
+    own = np.log(rows[[x, "loss", "n_tokens"]].astype(float))
+    found = [_counterpart(known, *run) for run in own[[x, "n_tokens"]].to_numpy()]
+    inside, alike, loss = (np.array(column) for column in zip(*found, strict=True))
     if not (inside & alike).any():
         raise Undecided(
             f"none of {len(rows)} runs has a counterpart of its size and training tokens "
             f"({inside.sum()} of the sizes, {alike.sum()} of the tokens)"
         )
-    difference = np.log(rows["loss"].astype(float)) - np.interp(at, known["n_params"], known["loss"])
-    return rows.assign(excess=difference)[inside & alike]
+    return rows.assign(excess=own["loss"] - loss)[inside & alike]
+
+
+def _counterpart(known: pd.DataFrame, size: float, tokens: float) -> tuple[bool, bool, float]:
+    """Return whether a run lies within the sizes, whether it has their tokens there, and their loss; all in ln."""
+    order = (known["n_tokens"] - tokens).abs().sort_values(kind="stable").index
+    length = known.loc[order].groupby("n_params")["n_tokens"].first()
+    nearest = known[known["n_tokens"] == known["n_params"].map(length)].groupby("n_params").mean()
+    sizes = nearest.index.to_numpy()
+    inside = sizes[0] - 0.05 <= size <= sizes[-1] + 0.05
+    alike = abs(np.interp(size, sizes, nearest["n_tokens"]) - tokens) <= math.log(SAME_TOKENS)
+    return inside, alike, float(np.interp(size, sizes, nearest["loss"]))

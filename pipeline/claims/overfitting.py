@@ -45,7 +45,8 @@ def misfit(given: Inputs) -> Number:
 
 @check("step of least test loss over the bound, one run in ten is below", "data", least=1)
 def stop_above_bound(given: Inputs) -> Number:
-    loss, *_ = laws = [measure.law(given, name) for name in ("L_N_D", "L_N_S", "B_crit")]
+    loss, critical = (measure.law(given, name) for name in ("L_N_D", "B_crit"))
+    laws = (loss, measure.curves_law(given), critical)
     rows = _stopped(measure.sweep(given, "data"))
     unlimited = loss.predict(n_params=rows["n_params"], n_tokens=np.inf)
     rows = rows[loss.predict(n_params=rows["n_params"], n_tokens=rows["n_unique_tokens"]) >= (1 + OVERFITS) * unlimited]

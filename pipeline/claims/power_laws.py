@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import longest
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 
@@ -23,7 +24,7 @@ HELD_OUT = 1 / 3
 
 
 def _end_points(given: Inputs) -> pd.DataFrame:
-    final = measure.ends(given, "sizes")
+    final = longest(measure.ends(given, "sizes"))
     return final[final["fitted"] & (final["n_params"] > 0)].drop_duplicates("run")
 
 

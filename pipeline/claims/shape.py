@@ -114,12 +114,15 @@ def _deep(rows: pd.DataFrame) -> pd.DataFrame:
 
 def embeddings_too_small(given: Inputs) -> str | None:
     """Say how little embeddings move models of equal N apart, if that can't be told from what their shape costs."""
-    deep = _deep(measure.design(given, "depths"))
-    if len(deep) < 3:
-        return None
-    total, n_params = (np.log(deep[name].astype(float)) for name in ("n_params_total", "n_params"))
-    away = total - np.polyval(np.polyfit(n_params, total, 1), n_params)
-    apart = PAPER_EXPONENT * float(away.max() - away.min())
+    rows = measure.design(given, "depths")
+    if "sizes" in given.sweeps:
+        sizes = measure.design(given, "sizes")
+        rows = pd.concat([rows, sizes[sizes["fitted"]]])
+    deep, apart = _deep(rows), 0.0
+    if deep["n_layer"].nunique() > 1 and deep["n_params"].nunique() > 2:
+        total, n_params = (np.log(deep[name].astype(float)) for name in ("n_params_total", "n_params"))
+        away = total - np.polyval(np.polyfit(n_params, total, 1), n_params)
+        apart = PAPER_EXPONENT * float(away.max() - away.min())
     if apart >= APART:
         return None
     return (

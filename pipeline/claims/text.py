@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from pipeline.analysis.evaluated import mean_by_corpus, transfer_corpora
 from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import longest
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check, near
 from pipeline.laws import FORMULAS
@@ -27,9 +29,11 @@ SHORT_RANGE = 8
 # Claim 6
 
 
-def _losses(given: Inputs, name: str) -> pd.DataFrame:
+def _losses(
+    given: Inputs, name: str, chosen: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows
+) -> pd.DataFrame:
     """Return one row a (run, step) of an evaluated sweep: `test`, and a column of mean loss for each other corpus."""
-    table = mean_by_corpus(measure.evaluations(given, name))
+    table = mean_by_corpus(chosen(measure.evaluations(given, name)))
     corpora = transfer_corpora(table)
     if not corpora or "test" not in set(table["corpus"]):
         raise Undecided(f"the evaluated sweep {name} lacks the test corpus or any other")
@@ -60,7 +64,7 @@ def _farthest(numbers: list[Number], centre: float) -> Number:
 
 
 def _converged(given: Inputs) -> pd.DataFrame:
-    table = _losses(given, "sizes")
+    table = _losses(given, "sizes", longest)
     table = table[table["final"] & table["fitted"]]
     if table["n_params"].nunique() < 3:
         raise Undecided(f"{table['n_params'].nunique()} evaluated sizes; 3 are needed")
@@ -122,7 +126,7 @@ def _by_position(given: Inputs, name: str) -> pd.DataFrame:
 
 
 def _sizes(given: Inputs) -> pd.DataFrame:
-    rows = _by_position(given, "sizes")
+    rows = longest(_by_position(given, "sizes"))
     rows = rows[rows["fitted"]]
     if rows["n_params"].nunique() < 3:
         raise Undecided(f"{rows['n_params'].nunique()} evaluated sizes; 3 are needed")

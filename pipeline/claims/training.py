@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.inputs import Inputs
+from pipeline.analysis.rows import longest
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check
 
@@ -44,7 +45,7 @@ def schedules_differ_by_noise(given: Inputs) -> Number:
 
 
 def _deviations(given: Inputs) -> pd.DataFrame:
-    final = measure.ends(given, "sizes").drop_duplicates("run")
+    final = longest(measure.ends(given, "sizes").drop_duplicates("run"))
     relative, freedom = measure.repeats(final)
     if freedom < 1:
         raise Undecided("no run of the sweep sizes is repeated with another seed")
