@@ -12,6 +12,7 @@ reach, whatever its checks found. That follows from the design of the runs alone
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -252,7 +253,7 @@ class Claim:
             if outcome.met is not None:
                 continue
             if number is None:
-                lacking.append(outcome.reason)
+                lacking.append(_cause(outcome.reason))
             elif number.low is None or number.high is None:
                 lacking.append(f"more runs for an interval of {check.what}")
             else:
@@ -272,6 +273,23 @@ class Claim:
         """Leave the claim open without a look at its checks."""
         about = (self.number, self.statement, self.test, self.paper, "", None, None, None)
         return Verdict(*about, OPEN, f"{reason}.", price=f"first: {reason}")
+
+
+def _cause(reason: str) -> str:
+    """Return the first law of a chain that is not identified, where a check has no number for want of a later one.
+
+    Examples
+    --------
+    >>> _cause("the law L_N_S is not identified (B_crit is not identified: too few)")
+    'B_crit is not identified: too few'
+    >>> _cause("the law B_crit is not identified (too few)")
+    'B_crit is not identified: too few'
+    """
+    found = re.fullmatch(r"the law (\w+) is not identified \((.*)\)", reason)
+    if found is None:
+        return reason
+    law, why = found.groups()
+    return why if " is not identified: " in why else f"{law} is not identified: {why}"
 
 
 def _table(given: Inputs, name: str) -> pd.DataFrame | None:
