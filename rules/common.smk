@@ -14,7 +14,7 @@ from pipeline.lock import record_host
 from pipeline.plan import catalog, cost, placement
 from pipeline.plan.imports import code_files
 from pipeline.plan.progress import Progress, duration
-from pipeline.plan.trunk import parts
+from pipeline.plan.trunk import parts, state_file
 from pipeline.power.cases import CASES
 from pipeline.power.design import sections
 from pipeline.train import finished
@@ -153,7 +153,8 @@ def tokens_of_training(wildcards):
 
 def tokens_of_segment(wildcards):
     """Return the token files that a segment of a trunk trains on."""
-    return tokens_until(state_file(wildcards.trunk, wildcards.step), wildcards)
+    state = state_of_trunk(wildcards.trunk, wildcards.step)
+    return tokens_until(state, wildcards)
 
 
 def tokens_of_evaluation(wildcards):
@@ -166,9 +167,9 @@ def run_json(wildcards):
     return run_of_job(wildcards).to_json()
 
 
-def state_file(trunk, step):
+def state_of_trunk(trunk, step):
     """Return the file of the state of a trunk after a step."""
-    return f"results/trunks/{trunk}/step-{step}.safetensors"
+    return f"results/trunks/{trunk}/{state_file(step)}"
 
 
 def state_for(files, trunk, step):
@@ -177,7 +178,7 @@ def state_for(files, trunk, step):
     None as well for files that are there and older than it, or there without it: it was removed and perhaps made again,
     or there was no such branch point in the config of then. That is no reason to make the files again.
     """
-    state = Path(state_file(trunk, step))
+    state = Path(state_of_trunk(trunk, step))
     files = [Path(file) for file in files]
     if all(file.exists() for file in files):
         oldest = min(file.stat().st_mtime for file in files)
@@ -189,7 +190,7 @@ def state_for(files, trunk, step):
 def state_before(wildcards):
     """Return the state that a segment of a trunk goes on from."""
     trunk, start = wildcards.trunk, part_of_job(wildcards).start
-    return state_for([state_file(trunk, wildcards.step)], trunk, start)
+    return state_for([state_of_trunk(trunk, wildcards.step)], trunk, start)
 
 
 def state_of_run(wildcards):
@@ -295,9 +296,7 @@ def say_without_compiler():
 
 
 def measured_speed(cores):
-    """Return how fast this machine trains on all cores; where other machines or cards train, what the plan assumes."""
-    if not trains_on_cores():
-        return cost.Speed()
+    """Return how fast this machine trains on all of these cores."""
     logger.info("Measuring how fast this machine trains.")
     precision = config["training"].get("precision", "float32")
     command = [sys.executable, "-m", "pipeline.engines.speed", "--cores", str(cores)]
@@ -322,14 +321,15 @@ def planned_seconds(job, speed):
 def say_how_long():
     """Say at the start how long the workflow takes here, and after each job how much of its planned work is done."""
     cores = workflow.resource_settings.cores or 1
-    speed = measured_speed(cores)
+    here = trains_on_cores()
+    speed = measured_speed(cores) if here else cost.Speed()
     jobs = {
         job.jobid: planned_seconds(job, speed) for job in workflow.dag.needrun_jobs()
     }
     progress = Progress(
         {job: seconds for job, seconds in jobs.items() if seconds}, cores
     )
-    if trains_on_cores():
+    if here:
         logger.info(
             f"By its plan this takes {duration(progress.planned())} on {cores} cores of this machine."
         )

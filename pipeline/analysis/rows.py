@@ -19,12 +19,15 @@ SHAPE = ["family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_reuse"]
 """Columns that tell models apart; runs that differ in their seed alone are repeats."""
 
 
-TRAINED = [
+_TRAINING = [
     *SHAPE,
     *("n_vocab", "batch_sequences", "n_unique_tokens", "lr_peak", "lr_hidden", "schedule", "dropout", "weight_decay"),
-    *("precision", "seed"),
+    "precision",
 ]
+TRAINED = [*_TRAINING, "seed"]
 """Columns in which runs agree that differ in their length alone (and in what follows from it: warmup, cooldown)."""
+SETTINGS = [*_TRAINING, "n_steps", "branch_point", "warmup_steps"]
+"""Columns that tell runs apart; runs that agree in them are repeats with another seed."""
 
 
 def longest(rows: pd.DataFrame) -> pd.DataFrame:

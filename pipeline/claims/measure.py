@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.special import chdtri, fdtri, stdtrit
 
 from pipeline.analysis.inputs import Inputs
-from pipeline.analysis.rows import longest
+from pipeline.analysis.rows import SETTINGS, longest
 from pipeline.claims.verdict import Number, Undecided
 from pipeline.laws import Fit
 from pipeline.laws.fitting.fit import paired_draws
@@ -33,12 +33,6 @@ one rate (docs/paper.md, part 4)."""
 SAME_TOKENS = 1.25
 """Models whose training tokens differ by more than this factor are not compared: that would measure training time
 (docs/paper.md, part 4)."""
-SETTINGS = [
-    *("family", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "n_vocab", "n_reuse", "batch_sequences", "n_steps"),
-    *("n_unique_tokens", "lr_peak", "lr_hidden", "schedule", "branch_point", "warmup_steps", "dropout", "weight_decay"),
-    "precision",
-]
-"""Columns that tell runs apart; runs that agree in them are repeats with another seed."""
 
 
 # What is given

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.inputs import Inputs
-from pipeline.analysis.rows import longest
+from pipeline.analysis.rows import SETTINGS, longest
 from pipeline.claims import measure
 from pipeline.claims.verdict import Claim, Number, Undecided, check
 
@@ -71,7 +71,7 @@ def seed_spread_by_size(given: Inputs) -> Number:
 
 
 def _freedom(rows: pd.DataFrame) -> int:
-    return len(rows) - rows.groupby(measure.SETTINGS, dropna=False).ngroups
+    return len(rows) - rows.groupby(SETTINGS, dropna=False).ngroups
 
 
 CLAIMS = (

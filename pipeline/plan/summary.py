@@ -10,7 +10,7 @@ from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
 from pipeline.plan.placement import gpu_hours
 from pipeline.plan.progress import duration
-from pipeline.plan.trunk import Part, parts, shared_trunks, trunk_of
+from pipeline.plan.trunk import Part, jobs, shared_trunks, trunk_of
 
 
 def sweep_costs(config: Mapping[str, Any], speed: cost.Speed | None = None) -> list[dict[str, Any]]:
@@ -27,8 +27,8 @@ def sweep_costs(config: Mapping[str, Any], speed: cost.Speed | None = None) -> l
     experiment = Experiment(config)
     for name in sorted(experiment.sweeps, key=lambda name: name not in experiment.wanted_sweeps):
         members = experiment.sweeps[name]
-        jobs = dict.fromkeys(part for member in members for part in parts(member.run, experiment.trunks))
-        new = [part for part in jobs if part not in seen]
+        needed = jobs((member.run for member in members), experiment.trunks)
+        new = [part for part in needed if part not in seen]
         seen.update(new)
         rows.append(
             {
@@ -75,9 +75,9 @@ def trunks_line(config: Mapping[str, Any]) -> str:
     sharing = [run for run in runs if trunk_of(run, shared)]
     if not sharing:
         return ""
-    jobs = dict.fromkeys(part for run in sharing for part in parts(run, experiment.trunks))
-    hours, alone = sum(part.seconds for part in jobs) / 3600, sum(map(cost.seconds, sharing)) / 3600
-    states = _size(sum(cost.state_mb(part.run) for part in jobs if part.segment))
+    needed = jobs(sharing, experiment.trunks)
+    hours, alone = sum(part.seconds for part in needed) / 3600, sum(map(cost.seconds, sharing)) / 3600
+    states = _size(sum(cost.state_mb(part.run) for part in needed if part.segment))
     return (
         f"Trunks: {len({run.trunk_id for run in sharing})} for {len(sharing)} runs that differ in length, {hours:.3g} "
         f"core-hours in place of {alone:.3g}, with {states} of states in results/trunks.\n"

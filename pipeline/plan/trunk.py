@@ -56,6 +56,11 @@ def up_to(run: Run, step: int) -> Run:
     return replace(run, n_steps=step, cooldown=0.0)
 
 
+def state_file(step: int) -> str:
+    """Return the name of the state of a trunk after a step, in the trunk's folder."""
+    return f"step-{step}.safetensors"
+
+
 @dataclass(frozen=True)
 class Trunk:
     """What two or more runs of an experiment share.
@@ -121,3 +126,8 @@ def parts(run: Run, trunks: Mapping[str, Trunk]) -> list[Part]:
         return [Part(run)]
     points = [point for point in trunk.points if point <= run.branch_point]
     return [*map(trunk.segment, points), Part(run, run.branch_point)]
+
+
+def jobs(runs: Iterable[Run], trunks: Mapping[str, Trunk]) -> list[Part]:
+    """Return what is trained for several runs, job by job, each once."""
+    return list(dict.fromkeys(part for run in runs for part in parts(run, trunks)))

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.files import read_json, reading
 from pipeline.plan.counts import count
 from pipeline.plan.experiment import Experiment
-from pipeline.plan.trunk import Part, parts
+from pipeline.plan.trunk import Part, jobs
 from pipeline.units import PF_DAY
 
 
@@ -72,7 +72,7 @@ def number(value: Any) -> float | None:
 def needed_parts(experiment: Experiment) -> list[Part]:
     """Return what is trained for the wanted figures and tables, job by job, each once."""
     runs = [member.run for sweep in experiment.wanted_sweeps.values() for member in sweep]
-    return list(dict.fromkeys(part for run in runs for part in parts(run, experiment.trunks)))
+    return jobs(runs, experiment.trunks)
 
 
 def by_sweep(experiment: Experiment, logs: Path) -> list[dict[str, Any]]:
@@ -80,9 +80,9 @@ def by_sweep(experiment: Experiment, logs: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     seen: set[Part] = set()
     for name, members in experiment.wanted_sweeps.items():
-        jobs = dict.fromkeys(part for member in members for part in parts(member.run, experiment.trunks))
-        new = [record(part, logs) for part in jobs if part not in seen]
-        seen.update(jobs)
+        needed = jobs((member.run for member in members), experiment.trunks)
+        new = [record(part, logs) for part in needed if part not in seen]
+        seen.update(needed)
         rows.append({"sweep": name, "runs": len(members), "records": new})
     n_runs = sum(not part.segment for part in seen)
     total = {"sweep": "total", "runs": n_runs, "records": [one for row in rows for one in row["records"]]}

@@ -33,9 +33,9 @@ from pipeline.errors import UserError, command
 from pipeline.files import write_json
 from pipeline.plan.counts import count
 from pipeline.plan.run import Run
+from pipeline.plan.trunk import state_file
 from pipeline.tokens.windows import Windows, check_token_files, load_tokens, test_windows
 from pipeline.train import finished, results
-from pipeline.train.branch import state_file
 from pipeline.train.clock import Clock
 from pipeline.train.trainer import Trainer
 

@@ -9,14 +9,9 @@ import re
 from pathlib import Path
 
 from pipeline.plan.run import Run
-from pipeline.plan.trunk import up_to
+from pipeline.plan.trunk import state_file, up_to
 from pipeline.train import checkpoint
 from pipeline.train.checkpoint import State
-
-
-def state_file(step: int) -> str:
-    """Return the name of a trunk's state."""
-    return f"step-{step}.safetensors"
 
 
 def latest(trunk: Path, most: int) -> int:
